@@ -1,0 +1,62 @@
+"""What a kernel is asked: a `Correlation` of words, and what to do with its result, an `Epilogue`.
+
+A kernel is a module with one function and two answers:
+
+    conv(x, w, correlation, epilogue) -> array         of words x (N, *S, G·W), w (*K, W, O)
+    why_not(correlation) -> str | None                 None if it can do that case, else the reason
+    why_not_there(platforms, exported) -> str | None   None if it can run in such a program, else the reason
+
+It knows neither gradients nor quantizers nor another kernel.
+"""
+
+import dataclasses
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.typing import DTypeLike
+
+from jbnn._geometry import Geometry
+
+Mode = Literal["xnor", "and", "binary_weights"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Correlation:
+    """u = correlation of a with B, in one of three readings of a bit.
+
+    xnor: a, B in {-1, +1}. and: a, B in {0, 1}. binary_weights: a is real, B in {-1, +1}.
+    A tap outside the image reads `pad_value`.
+    """
+
+    geometry: Geometry
+    mode: Mode
+    pad_value: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Epilogue:
+    """y = clamp(u·scale + bias), in float32, cast once to `dtype`. A kernel without one returns u, in int32."""
+
+    scale: jax.Array | None  # (O,)
+    bias: jax.Array | None  # (O,)
+    clamp: tuple[float | None, float | None]  # low, high
+    dtype: DTypeLike
+
+    def __call__(self, u: jax.Array) -> jax.Array:
+        """The epilogue of u (…, O) in plain lax, for kernels that leave the fusing to XLA."""
+        y = u.astype(jnp.float32)
+        low, high = self.clamp
+        if self.scale is not None:
+            y = y * lax.broadcast_in_dim(self.scale, y.shape, (y.ndim - 1,))
+        if self.bias is not None:
+            y = y + lax.broadcast_in_dim(self.bias, y.shape, (y.ndim - 1,))
+        if low is not None:
+            y = jnp.maximum(y, low)
+        if high is not None:
+            y = jnp.minimum(y, high)
+        return y.astype(self.dtype)
+
+
+jax.tree_util.register_dataclass(Epilogue, data_fields=["scale", "bias"], meta_fields=["clamp", "dtype"])

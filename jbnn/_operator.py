@@ -1,0 +1,211 @@
+"""The operator's expression, in the order of its formula, and the checks that come before it.
+
+    z = (x + input_bias)·input_scale,   a = quantized z,   B = quantized w,
+    u = correlation of a with B,        out = activation(u·scale·beta + bias)
+
+Everything here is plain JAX around u, so JAX differentiates it. Where nothing is being differentiated and the end of
+the formula is simple enough, u and that end go to the kernel as one.
+"""
+
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax.custom_derivatives import SymbolicZero
+from jax.typing import ArrayLike, DTypeLike
+
+from jbnn import activations, quantizers
+from jbnn._beta import beta
+from jbnn._gradient import correlate, image_words, kernel_words
+from jbnn._kernels.choose import check_case
+from jbnn._kernels.correlation import Correlation, Epilogue
+from jbnn._kernels.primitive import correlate_words
+from jbnn._packed import check_kernel_words, check_pad_value
+
+Quantizer = Callable[[jax.Array], jax.Array]
+Activation = Callable[[jax.Array], jax.Array] | None
+
+# The activations that an `Epilogue` can express, as (low, high).
+CLAMPS = {
+    None: (None, None),
+    activations.none: (None, None),
+    activations.relu: (0.0, None),
+    jax.nn.relu: (0.0, None),
+    jax.nn.relu6: (0.0, 6.0),
+}
+
+
+def apply(
+    x: jax.Array,
+    w: jax.Array,
+    correlation: Correlation,
+    *,
+    batch: tuple[int, ...] | None = None,
+    input_bias: ArrayLike | None,
+    input_scale: ArrayLike | None,
+    scale: ArrayLike | None,
+    bias: ArrayLike | None,
+    beta_scaling: bool,
+    activation: Activation,
+    input_quantizer: Quantizer,
+    kernel_quantizer: Quantizer,
+    implementation: str | None,
+) -> jax.Array:
+    """The operator of x (N, *S, C) and w; `batch`, if given, is the shape that N stands for in the result."""
+    g = correlation.geometry
+    _check(correlation, w, input_quantizer, kernel_quantizer, implementation)
+    batch = x.shape[:1] if batch is None else batch
+    dtype = jnp.promote_types(x.dtype, jnp.float32)
+    input_bias = _per_channel("input_bias", input_bias, g.channels, "C", dtype)
+    input_scale = _per_channel("input_scale", input_scale, g.channels, "C", dtype)
+    scale = _per_channel("scale", scale, g.features, "O", dtype)
+    bias = _per_channel("bias", bias, g.features, "O", dtype)
+
+    z = x.astype(dtype)
+    if input_bias is not None:
+        z = z + _last_axis(input_bias, z)
+    if input_scale is not None:
+        z = z * _last_axis(input_scale, z)
+    a = z if correlation.mode == "binary_weights" else _quantize(z, input_quantizer, correlation)
+    b = w
+    if w.dtype != jnp.uint32:  # in the wider dtype: rounding first could turn a tiny -w into 0, whose sign is +1
+        b = _quantize(w.astype(jnp.promote_types(w.dtype, dtype)), kernel_quantizer, correlation).astype(dtype)
+
+    fusible = not beta_scaling and dtype == jnp.float32 and correlation.mode != "binary_weights"
+    if fusible and activation in CLAMPS:
+        y = _correlate_and_finish(a, b, scale, bias, correlation, implementation, activation, x.dtype)
+        return y.reshape(*batch, *y.shape[1:])
+    u = correlate(a, b, correlation, implementation)
+    v = _finish(u, scale, bias, beta(z, g) if beta_scaling else None)
+    v = v.reshape(*batch, *v.shape[1:])
+    return (v if activation is None else activation(v)).astype(x.dtype)
+
+
+def _finish(u: jax.Array, scale: jax.Array | None, bias: jax.Array | None, beta: jax.Array | None) -> jax.Array:
+    if scale is not None:
+        u = u * _last_axis(scale, u)
+    if beta is not None:
+        u = u * beta
+    return u if bias is None else u + _last_axis(bias, u)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(4, 5, 6, 7))
+def _correlate_and_finish(
+    a: jax.Array,
+    b: jax.Array,
+    scale: jax.Array | None,
+    bias: jax.Array | None,
+    correlation: Correlation,
+    implementation: str | None,
+    activation: Activation,
+    dtype: DTypeLike,
+) -> jax.Array:
+    """The formula from u on, by one kernel. Its derivative is that of the same formula written out."""
+    epilogue = Epilogue(scale, bias, CLAMPS[activation], dtype)
+    x, w = image_words(a, correlation), kernel_words(b, correlation)
+    return correlate_words(x, w, correlation, epilogue=epilogue, implementation=implementation)
+
+
+@functools.partial(_correlate_and_finish.defjvp, symbolic_zeros=True)
+def _correlate_and_finish_jvp(correlation, implementation, activation, dtype, primals, tangents):
+    # Arguments that do not vary are closed over: nothing is then kept for the gradient of, say, a constant scale.
+    leaves, tree = jax.tree.flatten(primals)
+    tangents = jax.tree.leaves(tangents, is_leaf=lambda t: isinstance(t, SymbolicZero))
+    varying = [i for i, t in enumerate(tangents) if not isinstance(t, SymbolicZero)]
+
+    def written_out(*arguments: jax.Array) -> jax.Array:
+        replaced = dict(zip(varying, arguments, strict=True))
+        a, b, scale, bias = jax.tree.unflatten(tree, [replaced.get(i, leaf) for i, leaf in enumerate(leaves)])
+        v = _finish(correlate(a, b, correlation, implementation), scale, bias, None)
+        return (v if activation is None else activation(v)).astype(dtype)
+
+    return jax.jvp(written_out, [leaves[i] for i in varying], [tangents[i] for i in varying])
+
+
+def _quantize(x: jax.Array, quantizer: Quantizer, correlation: Correlation) -> jax.Array:
+    q = quantizer(x)
+    if correlation.mode != "and" or _function(quantizer) is quantizers.ste_heaviside:
+        return q
+    return (q + 1) / 2
+
+
+def _last_axis(value: jax.Array, like: jax.Array) -> jax.Array:
+    """A scalar or (C,) as an array that multiplies (…, C)."""
+    return value.reshape((1,) * (like.ndim - value.ndim) + value.shape)
+
+
+def _per_channel(name: str, value: ArrayLike | None, size: int, letter: str, dtype: DTypeLike) -> jax.Array | None:
+    if value is None:
+        return None
+    value = jnp.asarray(value)
+    if not (jnp.issubdtype(value.dtype, jnp.floating) or jnp.issubdtype(value.dtype, jnp.integer)):
+        raise TypeError(f"`{name}` must be real, but has dtype {value.dtype}")
+    if value.shape not in ((), (size,)):
+        raise ValueError(f"`{name}` must be a scalar or have shape ({letter},) = ({size},), but has shape {value.shape}")
+    return value.astype(dtype)
+
+
+def as_image(x: ArrayLike) -> jax.Array:
+    """x as an array of a dtype that the operator takes."""
+    return _of_float("x", jnp.asarray(x))
+
+
+def as_kernel(w: ArrayLike) -> jax.Array:
+    """w as a latent kernel or words."""
+    w = jnp.asarray(w)
+    return w if w.dtype == jnp.uint32 else _of_float("w", w, " or, packed, uint32")
+
+
+def _of_float(name: str, value: jax.Array, otherwise: str = "") -> jax.Array:
+    if value.dtype not in (jnp.float32, jnp.bfloat16, jnp.float16, jnp.float64):
+        raise TypeError(
+            f"`{name}` must have dtype float32, bfloat16, float16 or float64{otherwise}, but has dtype {value.dtype}"
+        )
+    return value
+
+
+def _check(
+    correlation: Correlation,
+    w: jax.Array,
+    input_quantizer: Quantizer,
+    kernel_quantizer: Quantizer,
+    implementation: str | None,
+) -> None:
+    g, mode = correlation.geometry, correlation.mode
+    if mode not in ("xnor", "and", "binary_weights"):
+        raise ValueError(f'`mode` must be "xnor", "and" or "binary_weights", but was {mode!r}')
+    if w.dtype == jnp.uint32:
+        check_kernel_words(w, g)
+    elif w.shape[-2] != g.channels_per_group:
+        raise ValueError(
+            f"`w` must have C / groups = {g.channels_per_group} input channels, but has shape {w.shape}"
+        )
+    check_pad_value(mode, correlation.pad_value)
+    if mode != "binary_weights":
+        _check_quantizer("input_quantizer", input_quantizer, mode)
+    _check_quantizer("kernel_quantizer", kernel_quantizer, mode)
+    check_case(implementation, correlation)
+
+
+_WAY_OUT = {
+    quantizers.dorefa: "it has more than one bit, or values in [0, 1]",
+    quantizers.ste_tern: "it has three values",
+    quantizers.magnitude_aware_sign: "use `ste_sign` and `scale=jax.lax.stop_gradient(jbnn.alpha(w))`",
+    quantizers.ste_heaviside: 'its values are 0 and 1, which are for mode="and"',
+}
+
+
+def _check_quantizer(name: str, quantizer: Quantizer, mode: str) -> None:
+    function = _function(quantizer)
+    if not callable(function):
+        raise TypeError(f"`{name}` must be a function to ±1, but was {quantizer!r}")
+    if function in _WAY_OUT and not (function is quantizers.ste_heaviside and mode == "and"):
+        raise ValueError(f"`{name}` must return ±1, but was {function.__name__}: {_WAY_OUT[function]}")
+
+
+def _function(quantizer: Quantizer) -> Quantizer:
+    """What a `functools.partial` calls in the end."""
+    while isinstance(quantizer, functools.partial):
+        quantizer = quantizer.func
+    return quantizer

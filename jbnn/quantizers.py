@@ -1,0 +1,332 @@
+"""Surrogate gradients: functions that quantize on the way forward and pass a useful gradient on the way back.
+
+The sign's own derivative is zero almost everywhere, so a binary network trains with another one in its place. The ±1
+quantizers below share one forward function, `jbnn.sign`, and differ only in that surrogate; values and gradients are
+those of Larq [1]. A gradient that is a mask keeps one bit an element for the backward pass.
+
+`jbnn.binary_conv` takes ±1 quantizers as `input_quantizer` and `kernel_quantizer`; a quantizer with options goes in as
+`functools.partial(jbnn.quantizers.ste_sign, clip=1.25)`. Forward-mode differentiation raises a `TypeError`.
+
+[1] Geiger and the Plumerai team, Larq: An Open-Source Library for Training Binarized Neural Networks, JOSS 2020.
+    https://doi.org/10.21105/joss.01746
+"""
+
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from jbnn._bits import pack, sign, unpack_bits
+
+__all__ = [
+    "approx_sign",
+    "dorefa",
+    "identity",
+    "magnitude_aware_sign",
+    "ste_heaviside",
+    "ste_sign",
+    "ste_tern",
+    "swish_sign",
+]
+
+
+def _floating(x: ArrayLike) -> jax.Array:
+    x = jnp.asarray(x)
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        raise TypeError(f"`x` must have a floating dtype, but has dtype {x.dtype}")
+    return x
+
+
+def _check_clip(clip: float | None) -> None:
+    if clip is not None and not clip > 0:
+        raise ValueError(f"`clip` must be positive or None, but was {clip!r}")
+
+
+@jax.custom_vjp
+def _pass_through(x: jax.Array, value: jax.Array) -> jax.Array:
+    """`value`, with the gradient of x."""
+    return value
+
+
+_pass_through.defvjp(lambda x, value: (value, None), lambda _, g: (g, None))
+
+
+@jax.custom_vjp
+def _pass_where(x: jax.Array, value: jax.Array, mask: jax.Array) -> jax.Array:
+    """`value`, with the gradient of x where the mask holds, and 0 elsewhere. The mask is kept as bits."""
+    return value
+
+
+def _pass_where_fwd(x, value, mask):
+    return value, pack(jnp.atleast_1d(mask))
+
+
+def _pass_where_bwd(words, g):
+    mask = unpack_bits(words, g.shape[-1] if g.ndim else 1, axis=max(g.ndim - 1, 0), groups=1)
+    return jnp.where(mask.reshape(g.shape), g, jnp.zeros_like(g)), None, None
+
+
+_pass_where.defvjp(_pass_where_fwd, _pass_where_bwd)
+
+
+@jax.custom_vjp
+def _pass_scaled(x: jax.Array, value: jax.Array, slope: jax.Array) -> jax.Array:
+    """`value`, with the gradient of x times `slope`."""
+    return value
+
+
+_pass_scaled.defvjp(lambda x, value, slope: (value, slope), lambda slope, g: (g * slope, None, None))
+
+
+def ste_sign(x: ArrayLike, clip: float | None = 1.0) -> jax.Array:
+    """Sign with the straight-through estimator.
+
+        q(x) = sign(x)          dq/dx = 1 where |x| <= clip, else 0
+
+    Args:
+      x: floating array of any shape.
+      clip: the gradient passes where |x| <= clip; None passes it everywhere.
+
+    Returns:
+      ±1 in the shape and dtype of x. The backward pass keeps one bit an element.
+
+    Raises:
+      TypeError: x is not floating.
+      ValueError: `clip` is not positive.
+
+    Example:
+      >>> x = jnp.array([-1.5, -0.5, 0.0, 1.0])
+      >>> print(jbnn.quantizers.ste_sign(x), jax.grad(lambda x: jbnn.quantizers.ste_sign(x).sum())(x))
+      [-1. -1.  1.  1.] [0. 1. 1. 1.]
+
+    References:
+      Courbariaux et al., Binarized Neural Networks, 2016, section 1.3. https://arxiv.org/abs/1602.02830
+    """
+    x = _floating(x)
+    _check_clip(clip)
+    return _pass_through(x, sign(x)) if clip is None else _pass_where(x, sign(x), jnp.abs(x) <= clip)
+
+
+def approx_sign(x: ArrayLike) -> jax.Array:
+    """Sign with the gradient of a piecewise quadratic.
+
+        q(x) = sign(x)          dq/dx = 2 - 2|x| where |x| <= 1, else 0
+
+    Args:
+      x: floating array of any shape.
+
+    Returns:
+      ±1 in the shape and dtype of x.
+
+    Raises:
+      TypeError: x is not floating.
+
+    Example:
+      >>> print(jax.grad(lambda x: jbnn.quantizers.approx_sign(x).sum())(jnp.array([-0.25, 0.0, 2.0])))
+      [1.5 2.  0. ]
+
+    References:
+      Liu et al., Bi-Real Net, 2018, section 3.3. https://arxiv.org/abs/1808.00278
+    """
+    x = _floating(x)
+    distance = jnp.abs(x)
+    return _pass_scaled(x, sign(x), jnp.where(distance <= 1, 2 - 2 * distance, jnp.zeros_like(x)))
+
+
+def swish_sign(x: ArrayLike, beta: float = 5.0) -> jax.Array:
+    """Sign with the gradient of the SignSwish function.
+
+        q(x) = sign(x)          dq/dx = beta·(2 - beta·x·tanh(beta·x/2)) / (1 + cosh(beta·x))
+
+    Since 1 + cosh(y) = 2·cosh²(y/2) = 2 / (1 - tanh²(y/2)), tanh alone is enough.
+
+    Args:
+      x: floating array of any shape.
+      beta: how steep the surrogate is at 0.
+
+    Returns:
+      ±1 in the shape and dtype of x.
+
+    Raises:
+      TypeError: x is not floating.
+
+    Example:
+      >>> print(jax.grad(lambda x: jbnn.quantizers.swish_sign(x).sum())(jnp.array([0.0, 10.0])))
+      [5. 0.]
+
+    References:
+      Darabi et al., Regularized Binary Network Training (BNN+), 2018, section 3.1. https://arxiv.org/abs/1812.11800
+    """
+    x = _floating(x)
+    t = jnp.tanh(beta * x / 2)
+    tail = 1 - t * t  # 0 where tanh has reached ±1, also at ±inf, where the other factor is infinite
+    slope = jnp.where(tail == 0, jnp.zeros_like(x), beta * (2 - beta * x * t) * tail / 2)
+    return _pass_scaled(x, sign(x), slope)
+
+
+def magnitude_aware_sign(x: ArrayLike, clip: float | None = 1.0) -> jax.Array:
+    """Sign scaled by the mean magnitude of each output channel.
+
+        q(x) = s·sign(x)          dq/dx = s where |x| <= clip, else 0
+        s = mean |x| over all axes but the last, its gradient stopped
+
+    Its values are not ±1, so `binary_conv` refuses it. There, `scale=lax.stop_gradient(jbnn.alpha(w))` is the same.
+
+    Args:
+      x: floating array of at least one axis; the last is the output channels.
+      clip: as in `ste_sign`.
+
+    Returns:
+      ±s in the shape and dtype of x.
+
+    Raises:
+      TypeError: x is not floating.
+      ValueError: x has no axis, or `clip` is not positive.
+
+    Example:
+      >>> print(jbnn.quantizers.magnitude_aware_sign(jnp.array([[1.0, -2.0], [-3.0, 0.0]])))
+      [[ 2. -1.]
+       [-2.  1.]]
+
+    References:
+      Liu et al., Bi-Real Net, 2018, section 3.3. https://arxiv.org/abs/1808.00278
+    """
+    x = _floating(x)
+    if x.ndim == 0:
+        raise ValueError("`x` must have at least one axis, its last the output channels, but has shape ()")
+    scale = jax.lax.stop_gradient(jnp.mean(jnp.abs(x), axis=range(x.ndim - 1), keepdims=True))
+    return ste_sign(x, clip) * scale
+
+
+def ste_heaviside(x: ArrayLike, clip: float | None = 1.0) -> jax.Array:
+    """The unit step with the straight-through estimator.
+
+        q(x) = 1 where x > 0, else 0          dq/dx = 1 where |x| <= clip, else 0
+
+    As a quantizer it is for `mode="and"` only, where its value is the bit.
+
+    Args:
+      x: floating array of any shape.
+      clip: as in `ste_sign`.
+
+    Returns:
+      0 or 1 in the shape and dtype of x. The backward pass keeps one bit an element.
+
+    Raises:
+      TypeError: x is not floating.
+      ValueError: `clip` is not positive.
+
+    Example:
+      >>> print(jbnn.quantizers.ste_heaviside(jnp.array([-1.0, 0.0, 0.5])))
+      [0. 0. 1.]
+
+    References:
+      Larq, `SteHeaviside`. https://docs.larq.dev/larq/api/quantizers/
+    """
+    x = _floating(x)
+    _check_clip(clip)
+    # A positive x is one whose negative is below zero: decided on bits, so that subnormals count everywhere.
+    value = jnp.where(sign(-x) < 0, jnp.ones_like(x), jnp.zeros_like(x))
+    return _pass_through(x, value) if clip is None else _pass_where(x, value, jnp.abs(x) <= clip)
+
+
+def ste_tern(
+    x: ArrayLike, threshold: float = 0.05, ternary_weight_networks: bool = False, clip: float | None = 1.0
+) -> jax.Array:
+    """Three values with the straight-through estimator.
+
+        q(x) = sign(x) where |x| >= t, else 0          dq/dx = 1 where |x| <= clip, else 0
+        t = threshold, or 0.7·mean |x| over the whole array
+
+    Its values are not ±1, so `binary_conv` refuses it.
+
+    Args:
+      x: floating array of any shape.
+      threshold: t, not negative.
+      ternary_weight_networks: take t from the array, as Ternary Weight Networks do.
+      clip: as in `ste_sign`.
+
+    Returns:
+      -1, 0 or 1 in the shape and dtype of x.
+
+    Raises:
+      TypeError: x is not floating.
+      ValueError: `clip` is not positive, or `threshold` is negative.
+
+    Example:
+      >>> print(jbnn.quantizers.ste_tern(jnp.array([-0.3, -0.01, 0.05, 2.0])))
+      [-1.  0.  1.  1.]
+
+    References:
+      Li et al., Ternary Weight Networks, 2016, section 2.2. https://arxiv.org/abs/1605.04711
+    """
+    x = _floating(x)
+    _check_clip(clip)
+    if not threshold >= 0:
+        raise ValueError(f"`threshold` must not be negative, but was {threshold!r}")
+    t = 0.7 * jnp.mean(jnp.abs(x)) if ternary_weight_networks else jnp.asarray(threshold, x.dtype)
+    t = jnp.broadcast_to(t, x.shape)
+    value = jnp.sign(jnp.sign(x + t) + jnp.sign(x - t))
+    return _pass_through(x, value) if clip is None else _pass_where(x, value, jnp.abs(x) <= clip)
+
+
+def dorefa(x: ArrayLike, k: int = 2, mode: Literal["activations", "weights"] = "activations") -> jax.Array:
+    """DoReFa-Net's uniform quantization to k bits, n = 2^k - 1 steps.
+
+        activations:  q(x) = round(n·clip(x, 0, 1)) / n                     dq/dx = 1 where 0 <= x <= 1, else 0
+        weights:      q(x) = 2·round(n·y) / n - 1,  y = tanh(x) / (2·m) + ½,  m = max |tanh(x)|, its gradient stopped
+                      dq/dx = 2·dy/dx, as if round were the identity
+
+    Its values are not ±1, so `binary_conv` refuses it.
+
+    Args:
+      x: floating array of any shape.
+      k: bits, at least 1.
+      mode: "activations", values in [0, 1], or "weights", values in [-1, 1].
+
+    Returns:
+      The quantized array in the shape and dtype of x. Weights that are all 0 have y = ½.
+
+    Raises:
+      TypeError: x is not floating.
+      ValueError: k is not a positive integer; unknown mode.
+
+    Example:
+      >>> print(jbnn.quantizers.dorefa(jnp.array([-1.0, 0.4, 0.9]), k=1))
+      [0. 0. 1.]
+
+    References:
+      Zhou et al., DoReFa-Net, 2016, sections 2.2 to 2.4. https://arxiv.org/abs/1606.06160
+    """
+    x = _floating(x)
+    if not isinstance(k, int) or k < 1:
+        raise ValueError(f"`k` must be a positive integer, but was {k!r}")
+    steps = 2**k - 1
+    if mode == "activations":
+        value = jnp.round(jnp.clip(x, 0, 1) * steps) / steps
+        return _pass_where(x, value, (x >= 0) & (x <= 1))
+    if mode == "weights":
+        t = jnp.tanh(x)
+        largest = jax.lax.stop_gradient(jnp.max(jnp.abs(t), initial=0))
+        y = t / jnp.where(largest == 0, jnp.ones_like(largest), 2 * largest) + 0.5
+        return 2 * _pass_through(y, jnp.round(y * steps) / steps) - 1
+    raise ValueError(f'`mode` must be "activations" or "weights", but was {mode!r}')
+
+
+def identity(x: ArrayLike) -> jax.Array:
+    """Returns x unchanged, with gradient 1.
+
+    Given to `binary_conv`, the caller promises that the values are ±1 already.
+
+    Args:
+      x: any array.
+
+    Returns:
+      x.
+
+    Example:
+      >>> print(jbnn.quantizers.identity(jnp.array([1.0, -1.0])))
+      [ 1. -1.]
+    """
+    return jnp.asarray(x)
