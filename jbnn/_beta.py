@@ -14,6 +14,8 @@ def beta(z: jax.Array, geometry: Geometry) -> jax.Array:
     The box is the convolution's own window, dilation included; A is 0 outside the image, and the divisor is always
     the full window.
     """
+    if 0 in geometry.output:
+        return jnp.zeros((z.shape[0], *geometry.output, 1), z.dtype)
     image = pad_image(jnp.mean(_magnitude(z), axis=-1), 0, geometry)
     sums = lax.reduce_window(
         image,

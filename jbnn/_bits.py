@@ -137,9 +137,9 @@ def _pack(x: jax.Array, *, axis: int, groups: int) -> jax.Array:
         widths[bits.ndim - len(after) - 1] = (0, unused, 0)
         bits = lax.pad(bits, np.False_, widths)
     # Eight bits to a byte first: bytes are gathered at the speed of a copy, 32 lanes to a word are not.
-    byte = bits.reshape(*before, groups * words * 4, 8, *after).astype(jnp.uint8)
-    place = np.arange(8, dtype=np.uint8).reshape(8, *(1 for _ in after))
-    byte = jnp.sum(byte << lax.broadcast_to_rank(place, byte.ndim), axis=axis + 1, dtype=jnp.uint8)
+    bits = bits.reshape(*before, groups * words * 4, 8, *after)
+    place = lax.broadcast_in_dim(np.uint8(1) << np.arange(8, dtype=np.uint8), bits.shape, (axis + 1,))
+    byte = jnp.sum(jnp.where(bits, place, np.uint8(0)), axis=axis + 1, dtype=jnp.uint8)
     if not after:
         return lax.bitcast_convert_type(byte.reshape(*before, groups * words, 4), jnp.uint32)
     quarters = byte.reshape(*before, groups * words, 4, *after)

@@ -19,6 +19,7 @@ from jbnn._bits import pack
 from jbnn._kernels.correlation import Correlation
 from jbnn._kernels.primitive import correlate_words
 from jbnn._kernels.unpacked import float_conv, values
+from jbnn._once import differentiable_once
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
@@ -34,8 +35,8 @@ def correlate(a: jax.Array, b: jax.Array, correlation: Correlation, implementati
 
 
 def _correlate_fwd(a, b, correlation, implementation):
-    a = _differentiable_once(a)
-    b = b if b.dtype == jnp.uint32 else _differentiable_once(b)
+    a = differentiable_once(a)
+    b = b if b.dtype == jnp.uint32 else differentiable_once(b)
     image = a if correlation.mode == "binary_weights" else image_words(a, correlation)
     dtype_of_kernel = jnp.zeros((0,), b.dtype)
     return correlate(a, b, correlation, implementation), (image, kernel_words(b, correlation), dtype_of_kernel)
@@ -71,14 +72,3 @@ def _as_bits(a: jax.Array, correlation: Correlation) -> jax.Array:
 
 def _kernel_values(w: jax.Array, correlation: Correlation, dtype: DTypeLike) -> jax.Array:
     return values(w, correlation.geometry.channels_per_group, correlation, axis=-2, groups=1, dtype=dtype)
-
-
-@jax.custom_jvp
-def _differentiable_once(a: jax.Array) -> jax.Array:
-    """a, in a rule's forward pass: whoever differentiates that pass takes a second derivative, which bits have not."""
-    return a
-
-
-@_differentiable_once.defjvp
-def _refuse(primals, tangents):
-    raise TypeError("jbnn's binary operators are differentiable once: second derivatives through bits do not exist")

@@ -56,7 +56,7 @@ def apply(
     g = correlation.geometry
     _check(correlation, w, input_quantizer, kernel_quantizer, implementation)
     batch = x.shape[:1] if batch is None else batch
-    dtype = jnp.promote_types(x.dtype, jnp.float32)
+    dtype = _at_least_float32(x.dtype)
     input_bias = _per_channel("input_bias", input_bias, g.channels, "C", dtype)
     input_scale = _per_channel("input_scale", input_scale, g.channels, "C", dtype)
     scale = _per_channel("scale", scale, g.features, "O", dtype)
@@ -70,7 +70,7 @@ def apply(
     a = z if correlation.mode == "binary_weights" else _quantize(z, input_quantizer, correlation)
     b = w
     if w.dtype != jnp.uint32:  # in the wider dtype: rounding first could turn a tiny -w into 0, whose sign is +1
-        b = _quantize(w.astype(jnp.promote_types(w.dtype, dtype)), kernel_quantizer, correlation).astype(dtype)
+        b = _quantize(w.astype(_at_least_float32(w.dtype)), kernel_quantizer, correlation).astype(dtype)
 
     fusible = not beta_scaling and dtype == jnp.float32 and correlation.mode != "binary_weights"
     if fusible and activation in CLAMPS:
@@ -102,6 +102,8 @@ def _correlate_and_finish(
     dtype: DTypeLike,
 ) -> jax.Array:
     """The formula from u on, by one kernel. Its derivative is that of the same formula written out."""
+    features = (correlation.geometry.features,)
+    scale, bias = jax.tree.map(lambda term: jnp.broadcast_to(term, features), (scale, bias))
     epilogue = Epilogue(scale, bias, CLAMPS[activation], dtype)
     x, w = image_words(a, correlation), kernel_words(b, correlation)
     return correlate_words(x, w, correlation, epilogue=epilogue, implementation=implementation)
@@ -128,6 +130,10 @@ def _quantize(x: jax.Array, quantizer: Quantizer, correlation: Correlation) -> j
     if correlation.mode != "and" or _function(quantizer) is quantizers.ste_heaviside:
         return q
     return (q + 1) / 2
+
+
+def _at_least_float32(dtype: DTypeLike) -> DTypeLike:
+    return jnp.float64 if dtype == jnp.float64 else jnp.float32
 
 
 def _last_axis(value: jax.Array, like: jax.Array) -> jax.Array:

@@ -11,6 +11,8 @@ those of Larq [1]. A gradient that is a mask keeps one bit an element for the ba
     https://doi.org/10.21105/joss.01746
 """
 
+import functools
+from collections.abc import Callable
 from typing import Literal
 
 import jax
@@ -18,6 +20,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jbnn._bits import pack, sign, unpack_bits
+from jbnn._once import differentiable_once
 
 __all__ = [
     "approx_sign",
@@ -31,6 +34,9 @@ __all__ = [
 ]
 
 
+Forward = Callable[[jax.Array], jax.Array]
+
+
 def _floating(x: ArrayLike) -> jax.Array:
     x = jnp.asarray(x)
     if not jnp.issubdtype(x.dtype, jnp.floating):
@@ -38,45 +44,54 @@ def _floating(x: ArrayLike) -> jax.Array:
     return x
 
 
-def _check_clip(clip: float | None) -> None:
-    if clip is not None and not clip > 0:
-        raise ValueError(f"`clip` must be positive or None, but was {clip!r}")
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
+def _pass_through(x: jax.Array, forward: Forward) -> jax.Array:
+    """forward(x), with the gradient of x."""
+    return forward(x)
 
 
-@jax.custom_vjp
-def _pass_through(x: jax.Array, value: jax.Array) -> jax.Array:
-    """`value`, with the gradient of x."""
-    return value
+_pass_through.defvjp(lambda x, forward: (forward(differentiable_once(x)), None), lambda forward, _, g: (g,))
 
 
-_pass_through.defvjp(lambda x, value: (value, None), lambda _, g: (g, None))
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
+def _pass_between(x: jax.Array, forward: Forward, low: float, high: float) -> jax.Array:
+    """forward(x), with the gradient of x where low <= x <= high, and 0 elsewhere. That mask is kept as bits."""
+    return forward(x)
 
 
-@jax.custom_vjp
-def _pass_where(x: jax.Array, value: jax.Array, mask: jax.Array) -> jax.Array:
-    """`value`, with the gradient of x where the mask holds, and 0 elsewhere. The mask is kept as bits."""
-    return value
+def _pass_between_fwd(x, forward, low, high):
+    x = differentiable_once(x)
+    return forward(x), pack(jnp.atleast_1d((x >= low) & (x <= high)))
 
 
-def _pass_where_fwd(x, value, mask):
-    return value, pack(jnp.atleast_1d(mask))
-
-
-def _pass_where_bwd(words, g):
+def _pass_between_bwd(forward, low, high, words, g):
     mask = unpack_bits(words, g.shape[-1] if g.ndim else 1, axis=max(g.ndim - 1, 0), groups=1)
-    return jnp.where(mask.reshape(g.shape), g, jnp.zeros_like(g)), None, None
+    return (jnp.where(mask.reshape(g.shape), g, jnp.zeros_like(g)),)
 
 
-_pass_where.defvjp(_pass_where_fwd, _pass_where_bwd)
+_pass_between.defvjp(_pass_between_fwd, _pass_between_bwd)
 
 
-@jax.custom_vjp
-def _pass_scaled(x: jax.Array, value: jax.Array, slope: jax.Array) -> jax.Array:
-    """`value`, with the gradient of x times `slope`."""
-    return value
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
+def _sign_with_slope(x: jax.Array, slope: Forward) -> jax.Array:
+    """sign(x), with the gradient of x times slope(x)."""
+    return sign(x)
 
 
-_pass_scaled.defvjp(lambda x, value, slope: (value, slope), lambda slope, g: (g * slope, None, None))
+def _sign_with_slope_fwd(x, slope):
+    x = differentiable_once(x)
+    return sign(x), slope(x)
+
+
+_sign_with_slope.defvjp(_sign_with_slope_fwd, lambda slope, factor, g: (g * factor,))
+
+
+def _straight_through(x: jax.Array, forward: Forward, clip: float | None) -> jax.Array:
+    if clip is None:
+        return _pass_through(x, forward)
+    if not clip > 0:
+        raise ValueError(f"`clip` must be positive or None, but was {clip!r}")
+    return _pass_between(x, forward, -clip, clip)
 
 
 def ste_sign(x: ArrayLike, clip: float | None = 1.0) -> jax.Array:
@@ -103,9 +118,7 @@ def ste_sign(x: ArrayLike, clip: float | None = 1.0) -> jax.Array:
     References:
       Courbariaux et al., Binarized Neural Networks, 2016, section 1.3. https://arxiv.org/abs/1602.02830
     """
-    x = _floating(x)
-    _check_clip(clip)
-    return _pass_through(x, sign(x)) if clip is None else _pass_where(x, sign(x), jnp.abs(x) <= clip)
+    return _straight_through(_floating(x), sign, clip)
 
 
 def approx_sign(x: ArrayLike) -> jax.Array:
@@ -129,9 +142,12 @@ def approx_sign(x: ArrayLike) -> jax.Array:
     References:
       Liu et al., Bi-Real Net, 2018, section 3.3. https://arxiv.org/abs/1808.00278
     """
-    x = _floating(x)
-    distance = jnp.abs(x)
-    return _pass_scaled(x, sign(x), jnp.where(distance <= 1, 2 - 2 * distance, jnp.zeros_like(x)))
+
+    def slope(x: jax.Array) -> jax.Array:
+        distance = jnp.abs(x)
+        return jnp.where(distance <= 1, 2 - 2 * distance, jnp.zeros_like(x))
+
+    return _sign_with_slope(_floating(x), slope)
 
 
 def swish_sign(x: ArrayLike, beta: float = 5.0) -> jax.Array:
@@ -158,11 +174,13 @@ def swish_sign(x: ArrayLike, beta: float = 5.0) -> jax.Array:
     References:
       Darabi et al., Regularized Binary Network Training (BNN+), 2018, section 3.1. https://arxiv.org/abs/1812.11800
     """
-    x = _floating(x)
-    t = jnp.tanh(beta * x / 2)
-    tail = 1 - t * t  # 0 where tanh has reached ±1, also at ±inf, where the other factor is infinite
-    slope = jnp.where(tail == 0, jnp.zeros_like(x), beta * (2 - beta * x * t) * tail / 2)
-    return _pass_scaled(x, sign(x), slope)
+
+    def slope(x: jax.Array) -> jax.Array:
+        t = jnp.tanh(beta * x / 2)
+        tail = 1 - t * t  # 0 where tanh has reached ±1, also at ±inf, where the other factor is infinite
+        return jnp.where(tail == 0, jnp.zeros_like(x), beta * (2 - beta * x * t) * tail / 2)
+
+    return _sign_with_slope(_floating(x), slope)
 
 
 def magnitude_aware_sign(x: ArrayLike, clip: float | None = 1.0) -> jax.Array:
@@ -224,11 +242,12 @@ def ste_heaviside(x: ArrayLike, clip: float | None = 1.0) -> jax.Array:
     References:
       Larq, `SteHeaviside`. https://docs.larq.dev/larq/api/quantizers/
     """
-    x = _floating(x)
-    _check_clip(clip)
-    # A positive x is one whose negative is below zero: decided on bits, so that subnormals count everywhere.
-    value = jnp.where(sign(-x) < 0, jnp.ones_like(x), jnp.zeros_like(x))
-    return _pass_through(x, value) if clip is None else _pass_where(x, value, jnp.abs(x) <= clip)
+
+    def step(x: jax.Array) -> jax.Array:
+        # x > 0 is sign(-x) = -1: decided on bits, so that subnormals count on every device.
+        return jnp.where(sign(-x) < 0, jnp.ones_like(x), jnp.zeros_like(x))
+
+    return _straight_through(_floating(x), step, clip)
 
 
 def ste_tern(
@@ -262,13 +281,15 @@ def ste_tern(
       Li et al., Ternary Weight Networks, 2016, section 2.2. https://arxiv.org/abs/1605.04711
     """
     x = _floating(x)
-    _check_clip(clip)
     if not threshold >= 0:
         raise ValueError(f"`threshold` must not be negative, but was {threshold!r}")
-    t = 0.7 * jnp.mean(jnp.abs(x)) if ternary_weight_networks else jnp.asarray(threshold, x.dtype)
-    t = jnp.broadcast_to(t, x.shape)
-    value = jnp.sign(jnp.sign(x + t) + jnp.sign(x - t))
-    return _pass_through(x, value) if clip is None else _pass_where(x, value, jnp.abs(x) <= clip)
+
+    def three_values(x: jax.Array) -> jax.Array:
+        t = 0.7 * jnp.mean(jnp.abs(x)) if ternary_weight_networks else jnp.asarray(threshold, x.dtype)
+        t = jnp.broadcast_to(t, x.shape)
+        return jnp.sign(jnp.sign(x + t) + jnp.sign(x - t))
+
+    return _straight_through(x, three_values, clip)
 
 
 def dorefa(x: ArrayLike, k: int = 2, mode: Literal["activations", "weights"] = "activations") -> jax.Array:
@@ -303,14 +324,17 @@ def dorefa(x: ArrayLike, k: int = 2, mode: Literal["activations", "weights"] = "
     if not isinstance(k, int) or k < 1:
         raise ValueError(f"`k` must be a positive integer, but was {k!r}")
     steps = 2**k - 1
+
+    def rounded(y: jax.Array) -> jax.Array:
+        return jnp.round(jnp.clip(y, 0, 1) * steps) / steps
+
     if mode == "activations":
-        value = jnp.round(jnp.clip(x, 0, 1) * steps) / steps
-        return _pass_where(x, value, (x >= 0) & (x <= 1))
+        return _pass_between(x, rounded, 0.0, 1.0)
     if mode == "weights":
         t = jnp.tanh(x)
         largest = jax.lax.stop_gradient(jnp.max(jnp.abs(t), initial=0))
         y = t / jnp.where(largest == 0, jnp.ones_like(largest), 2 * largest) + 0.5
-        return 2 * _pass_through(y, jnp.round(y * steps) / steps) - 1
+        return 2 * _pass_through(y, rounded) - 1
     raise ValueError(f'`mode` must be "activations" or "weights", but was {mode!r}')
 
 

@@ -26,8 +26,10 @@ from jbnn._bits import ALL_ONES, WORD, population_count, used_bits
 from jbnn._geometry import Geometry, pad_image
 from jbnn._kernels.correlation import Correlation, Epilogue
 
-# Up to this depth one fused loop over all words is the fastest form.
-UNROLLED = 40
+# One fused loop over all words is the fastest form, as long as the rows of the kernel that it sweeps for each position
+# stay in the first-level cache (32 KiB), and the loop's body is not too long to compile.
+CACHED_WORDS = 2**13
+UNROLLED = 64
 # XLA copies a value into a fusion for at most 15 uses. From 16 words on, the dynamic slices of a chunk are therefore
 # made once, outside the loop; fused into it, their clamped addresses keep LLVM from vectorising.
 CHUNK = 16
@@ -54,8 +56,9 @@ def conv(x: jax.Array, w: jax.Array, correlation: Correlation, epilogue: Epilogu
         x = x & lax.expand_dims(used_bits(g.channels, g.groups), range(x.ndim - 1))
         w = w & lax.expand_dims(used_bits(g.channels_per_group), (*range(g.rank), g.rank + 1))
     x = x.reshape(*x.shape[:-1], g.groups, g.words)
-    count = _count_unrolled if g.taps * g.words <= UNROLLED else _count_in_chunks
-    u = count(x, w, correlation)
+    depth = g.taps * g.words
+    in_one_loop = depth < 2 * CHUNK or depth <= min(UNROLLED, CACHED_WORDS // g.features)
+    u = (_count_unrolled if in_one_loop else _count_in_chunks)(x, w, correlation)
     if correlation.mode == "xnor":
         bits_of_tap = jnp.full((*g.window, 1), g.channels_per_group, jnp.int32)
         u = _sum_over_live_taps(bits_of_tap, correlation)[None] - 2 * u
@@ -83,7 +86,7 @@ def _count_in_chunks(x: jax.Array, w: jax.Array, correlation: Correlation) -> ja
     chunks = depth // CHUNK
     size = -(-depth // chunks)
     spare = chunks * size - depth  # words of zeros, which count for nothing
-    words = jnp.concatenate([_slide(x, tap, g) for tap in np.ndindex(*g.window)], axis=-1)
+    words = _windows(x, g)
     words = jnp.pad(words, [(0, 0)] * (words.ndim - 1) + [(0, spare)])
     kernel = jnp.pad(_split_groups(w, g).reshape(depth, g.groups, -1), [(0, spare), (0, 0), (0, 0)])
 
@@ -110,6 +113,17 @@ def _slide(x: jax.Array, tap: Sequence[int], g: Geometry) -> jax.Array:
     starts = [k * d for k, d in zip(tap, g.rhs_dilation, strict=True)]
     limits = [start + (n - 1) * s + 1 for start, n, s in zip(starts, g.output, g.strides, strict=True)]
     return lax.slice(x, (0, *starts, 0, 0), (x.shape[0], *limits, *x.shape[-2:]), (1, *g.strides, 1, 1))
+
+
+def _windows(x: jax.Array, g: Geometry) -> jax.Array:
+    """Every window's words side by side, (N, *S', G, depth), gathered along one axis after the other."""
+    for axis in range(g.rank):
+        rows = [
+            lax.slice_in_dim(x, start, start + (g.output[axis] - 1) * g.strides[axis] + 1, g.strides[axis], 1 + axis)
+            for start in range(0, g.window[axis] * g.rhs_dilation[axis], g.rhs_dilation[axis])
+        ]
+        x = jnp.stack(rows, axis=-2)
+    return x.reshape(x.shape[0], *g.output, g.groups, g.taps * g.words)
 
 
 def _combine(x: jax.Array, w: jax.Array, correlation: Correlation) -> jax.Array:

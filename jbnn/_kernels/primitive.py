@@ -84,7 +84,7 @@ mlir.register_lowering(_correlate_p, _lower)
 
 def _batch(args, dims, *, correlation, implementation, epilogue):
     (x, w, *leaves), (x_dim, w_dim, *leaf_dims) = args, dims
-    mapped = [dim is not batching.not_mapped for dim in dims]
+    mapped = [dim is not None for dim in dims]
     if leaves and any(mapped[1:]):
         # An epilogue for each output channel does not follow the channels as they are regrouped, so it comes after.
         def bare(x: jax.Array, w: jax.Array) -> jax.Array:
