@@ -35,11 +35,11 @@ def _magnitude(z: jax.Array) -> jax.Array:
     return jnp.abs(z)
 
 
-def _magnitude_fwd(z):
+def _magnitude_fwd(z: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
     return jnp.abs(z), (pack(z < 0), pack(z > 0))
 
 
-def _magnitude_bwd(residuals, g):
+def _magnitude_bwd(residuals: tuple[jax.Array, jax.Array], g: jax.Array) -> tuple[jax.Array]:
     negative, positive = (unpack_bits(words, g.shape[-1], axis=g.ndim - 1, groups=1) for words in residuals)
     return (jnp.where(positive, g, jnp.where(negative, -g, jnp.zeros_like(g))),)
 

@@ -144,8 +144,7 @@ def _pack(x: jax.Array, *, axis: int, groups: int) -> jax.Array:
         return lax.bitcast_convert_type(byte.reshape(*before, groups * words, 4), jnp.uint32)
     quarters = byte.reshape(*before, groups * words, 4, *after)
     first, *rest = (
-        lax.index_in_dim(quarters, i, axis + 1, keepdims=False).astype(jnp.uint32) << np.uint32(8 * i)
-        for i in range(4)
+        lax.index_in_dim(quarters, i, axis + 1, keepdims=False).astype(jnp.uint32) << np.uint32(8 * i) for i in range(4)
     )
     return functools.reduce(jnp.bitwise_or, rest, first)
 

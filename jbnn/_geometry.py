@@ -165,7 +165,9 @@ def transpose_geometry(
     if pairs is None:
         same = padding == "SAME"
         spans = [_dilated(k, d) for k, d in zip(window, dilation, strict=True)]
-        pairs = tuple((_transpose_same if same else _transpose_valid)(k, s) for k, s in zip(spans, strides, strict=True))
+        pairs = tuple(
+            (_transpose_same if same else _transpose_valid)(k, s) for k, s in zip(spans, strides, strict=True)
+        )
     geometry = Geometry(
         image=tuple(image),
         window=tuple(window),
@@ -196,7 +198,9 @@ def dense_geometry(*, channels: int, features: int) -> Geometry:
 def _per_axis(name: str, value: int | Sequence[int], rank: int, *, least: int = 1) -> tuple[int, ...]:
     """A scalar for every axis, or one integer an axis."""
     try:
-        values = tuple(operator.index(v) for v in value) if isinstance(value, Sequence) else (operator.index(value),) * rank
+        values = (
+            tuple(operator.index(v) for v in value) if isinstance(value, Sequence) else (operator.index(value),) * rank
+        )
     except TypeError:
         raise TypeError(f"`{name}` must be an integer or {rank} integers, but was {value!r}") from None
     if len(values) != rank or any(v < least for v in values):
@@ -206,14 +210,16 @@ def _per_axis(name: str, value: int | Sequence[int], rank: int, *, least: int = 
 
 def _explicit_pairs(padding: Padding, rank: int) -> tuple[Pair, ...] | None:
     """Explicit padding as pairs, or None for "SAME" and "VALID"."""
-    if isinstance(padding, str) and padding in ("SAME", "VALID"):
-        return None
-    try:
-        pairs = tuple((operator.index(lo), operator.index(hi)) for lo, hi in padding)
-        if len(pairs) == rank and not isinstance(padding, str):
+    if isinstance(padding, str):
+        if padding in ("SAME", "VALID"):
+            return None
+    else:
+        try:
+            pairs = tuple((operator.index(lo), operator.index(hi)) for lo, hi in padding)
+        except (TypeError, ValueError):
+            pairs = ()
+        if len(pairs) == rank:
             return pairs
-    except (TypeError, ValueError):
-        pass
     raise ValueError(f'`padding` must be "SAME", "VALID" or {rank} pairs of integers, but was {padding!r}')
 
 
@@ -249,5 +255,6 @@ def _check_features(channels: int, features: int, groups: int) -> None:
     check_groups(channels, groups, "feature_group_count")
     if features % groups:
         raise ValueError(
-            f"`w` must have a number of output channels that `feature_group_count` = {groups} divides, but has {features}"
+            f"`w` must have a number of output channels that `feature_group_count` = {groups} divides, "
+            f"but has {features}"
         )

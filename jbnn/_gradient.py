@@ -21,6 +21,8 @@ from jbnn._kernels.primitive import correlate_words
 from jbnn._kernels.unpacked import float_conv, values
 from jbnn._once import differentiable_once
 
+Residuals = tuple[jax.Array, jax.Array, jax.Array]
+
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def correlate(a: jax.Array, b: jax.Array, correlation: Correlation, implementation: str | None) -> jax.Array:
@@ -34,7 +36,9 @@ def correlate(a: jax.Array, b: jax.Array, correlation: Correlation, implementati
     return correlate_words(image_words(a, correlation), w, correlation, implementation=implementation).astype(a.dtype)
 
 
-def _correlate_fwd(a, b, correlation, implementation):
+def _correlate_fwd(
+    a: jax.Array, b: jax.Array, correlation: Correlation, implementation: str | None
+) -> tuple[jax.Array, Residuals]:
     a = differentiable_once(a)
     b = b if b.dtype == jnp.uint32 else differentiable_once(b)
     image = a if correlation.mode == "binary_weights" else image_words(a, correlation)
@@ -42,7 +46,9 @@ def _correlate_fwd(a, b, correlation, implementation):
     return correlate(a, b, correlation, implementation), (image, kernel_words(b, correlation), dtype_of_kernel)
 
 
-def _correlate_bwd(correlation, implementation, residuals, g):
+def _correlate_bwd(
+    correlation: Correlation, implementation: str | None, residuals: Residuals, g: jax.Array
+) -> tuple[jax.Array, jax.Array | None]:
     image, w, dtype_of_kernel = residuals
     geometry = correlation.geometry
     a = image

@@ -1,5 +1,7 @@
 """First derivatives only: what a rule's forward pass does to bits has no derivative that JAX could find."""
 
+from typing import NoReturn
+
 import jax
 
 
@@ -13,5 +15,5 @@ def differentiable_once(x: jax.Array) -> jax.Array:
 
 
 @differentiable_once.defjvp
-def _refuse(primals, tangents):
+def _refuse(primals: tuple[jax.Array], tangents: tuple[jax.Array]) -> NoReturn:
     raise TypeError("jbnn's functions of bits can be differentiated once: second derivatives are not defined")

@@ -9,6 +9,7 @@ the formula is simple enough, u and that end go to the kernel as one.
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,21 +20,21 @@ from jbnn import activations, quantizers
 from jbnn._beta import beta
 from jbnn._gradient import correlate, image_words, kernel_words
 from jbnn._kernels.choose import check_case
-from jbnn._kernels.correlation import Correlation, Epilogue
+from jbnn._kernels.correlation import Clamp, Correlation, Epilogue
 from jbnn._kernels.primitive import correlate_words
 from jbnn._packed import check_kernel_words, check_pad_value
 
 Quantizer = Callable[[jax.Array], jax.Array]
 Activation = Callable[[jax.Array], jax.Array] | None
 
-# The activations that an `Epilogue` can express, as (low, high).
-CLAMPS = {
-    None: (None, None),
-    activations.none: (None, None),
-    activations.relu: (0.0, None),
-    jax.nn.relu: (0.0, None),
-    jax.nn.relu6: (0.0, 6.0),
-}
+# The activations that an `Epilogue` can express, recognised by identity, as (low, high).
+_CLAMPS: tuple[tuple[Activation, Clamp], ...] = (
+    (None, (None, None)),
+    (activations.none, (None, None)),
+    (activations.relu, (0.0, None)),
+    (jax.nn.relu, (0.0, None)),
+    (jax.nn.relu6, (0.0, 6.0)),
+)
 
 
 def apply(
@@ -73,7 +74,7 @@ def apply(
         b = _quantize(w.astype(_at_least_float32(w.dtype)), kernel_quantizer, correlation).astype(dtype)
 
     fusible = not beta_scaling and dtype == jnp.float32 and correlation.mode != "binary_weights"
-    if fusible and activation in CLAMPS:
+    if fusible and any(activation is known for known, _ in _CLAMPS):
         y = _correlate_and_finish(a, b, scale, bias, correlation, implementation, activation, x.dtype)
         return y.reshape(*batch, *y.shape[1:])
     u = correlate(a, b, correlation, implementation)
@@ -104,17 +105,25 @@ def _correlate_and_finish(
     """The formula from u on, by one kernel. Its derivative is that of the same formula written out."""
     features = (correlation.geometry.features,)
     scale, bias = jax.tree.map(lambda term: jnp.broadcast_to(term, features), (scale, bias))
-    epilogue = Epilogue(scale, bias, CLAMPS[activation], dtype)
+    clamp = next(clamp for known, clamp in _CLAMPS if known is activation)
+    epilogue = Epilogue(scale, bias, clamp, dtype)
     x, w = image_words(a, correlation), kernel_words(b, correlation)
     return correlate_words(x, w, correlation, epilogue=epilogue, implementation=implementation)
 
 
 @functools.partial(_correlate_and_finish.defjvp, symbolic_zeros=True)
-def _correlate_and_finish_jvp(correlation, implementation, activation, dtype, primals, tangents):
+def _correlate_and_finish_jvp(
+    correlation: Correlation,
+    implementation: str | None,
+    activation: Activation,
+    dtype: DTypeLike,
+    primals: tuple[Any, ...],
+    tangents: tuple[Any, ...],
+) -> tuple[jax.Array, jax.Array]:
     # Arguments that do not vary are closed over: nothing is then kept for the gradient of, say, a constant scale.
     leaves, tree = jax.tree.flatten(primals)
-    tangents = jax.tree.leaves(tangents, is_leaf=lambda t: isinstance(t, SymbolicZero))
-    varying = [i for i, t in enumerate(tangents) if not isinstance(t, SymbolicZero)]
+    moves = jax.tree.leaves(tangents, is_leaf=lambda t: isinstance(t, SymbolicZero))
+    varying = [i for i, t in enumerate(moves) if not isinstance(t, SymbolicZero)]
 
     def written_out(*arguments: jax.Array) -> jax.Array:
         replaced = dict(zip(varying, arguments, strict=True))
@@ -122,7 +131,7 @@ def _correlate_and_finish_jvp(correlation, implementation, activation, dtype, pr
         v = _finish(correlate(a, b, correlation, implementation), scale, bias, None)
         return (v if activation is None else activation(v)).astype(dtype)
 
-    return jax.jvp(written_out, [leaves[i] for i in varying], [tangents[i] for i in varying])
+    return jax.jvp(written_out, [leaves[i] for i in varying], [moves[i] for i in varying])
 
 
 def _quantize(x: jax.Array, quantizer: Quantizer, correlation: Correlation) -> jax.Array:
@@ -148,7 +157,9 @@ def _per_channel(name: str, value: ArrayLike | None, size: int, letter: str, dty
     if not (jnp.issubdtype(value.dtype, jnp.floating) or jnp.issubdtype(value.dtype, jnp.integer)):
         raise TypeError(f"`{name}` must be real, but has dtype {value.dtype}")
     if value.shape not in ((), (size,)):
-        raise ValueError(f"`{name}` must be a scalar or have shape ({letter},) = ({size},), but has shape {value.shape}")
+        raise ValueError(
+            f"`{name}` must be a scalar or have shape ({letter},) = ({size},), but has shape {value.shape}"
+        )
     return value.astype(dtype)
 
 
@@ -184,9 +195,7 @@ def _check(
     if w.dtype == jnp.uint32:
         check_kernel_words(w, g)
     elif w.shape[-2] != g.channels_per_group:
-        raise ValueError(
-            f"`w` must have C / groups = {g.channels_per_group} input channels, but has shape {w.shape}"
-        )
+        raise ValueError(f"`w` must have C / groups = {g.channels_per_group} input channels, but has shape {w.shape}")
     check_pad_value(mode, correlation.pad_value)
     if mode != "binary_weights":
         _check_quantizer("input_quantizer", input_quantizer, mode)

@@ -59,12 +59,12 @@ def _pass_between(x: jax.Array, forward: Forward, low: float, high: float) -> ja
     return forward(x)
 
 
-def _pass_between_fwd(x, forward, low, high):
+def _pass_between_fwd(x: jax.Array, forward: Forward, low: float, high: float) -> tuple[jax.Array, jax.Array]:
     x = differentiable_once(x)
     return forward(x), pack(jnp.atleast_1d((x >= low) & (x <= high)))
 
 
-def _pass_between_bwd(forward, low, high, words, g):
+def _pass_between_bwd(forward: Forward, low: float, high: float, words: jax.Array, g: jax.Array) -> tuple[jax.Array]:
     mask = unpack_bits(words, g.shape[-1] if g.ndim else 1, axis=max(g.ndim - 1, 0), groups=1)
     return (jnp.where(mask.reshape(g.shape), g, jnp.zeros_like(g)),)
 
@@ -78,7 +78,7 @@ def _sign_with_slope(x: jax.Array, slope: Forward) -> jax.Array:
     return sign(x)
 
 
-def _sign_with_slope_fwd(x, slope):
+def _sign_with_slope_fwd(x: jax.Array, slope: Forward) -> tuple[jax.Array, jax.Array]:
     x = differentiable_once(x)
     return sign(x), slope(x)
 

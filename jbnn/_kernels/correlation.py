@@ -19,6 +19,7 @@ from jax.typing import DTypeLike
 
 from jbnn._geometry import Geometry
 
+Clamp = tuple[float | None, float | None]  # low, high
 Mode = Literal["xnor", "and", "binary_weights"]
 
 
@@ -41,7 +42,7 @@ class Epilogue:
 
     scale: jax.Array | None  # (O,)
     bias: jax.Array | None  # (O,)
-    clamp: tuple[float | None, float | None]  # low, high
+    clamp: Clamp
     dtype: DTypeLike
 
     def __call__(self, u: jax.Array) -> jax.Array:

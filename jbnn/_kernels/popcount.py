@@ -71,10 +71,10 @@ def _count_unrolled(x: jax.Array, w: jax.Array, correlation: Correlation) -> jax
     w = _split_groups(w, g)
     counts = []
     for tap in np.ndindex(*g.window):
-        read = _slide(x, tap, g)
+        read, rows = _slide(x, tap, g), w[tap]
         live = _live_mask(tap, correlation)
         for k in range(g.words):
-            bits = _combine(read[..., k], w[*tap, k], correlation)
+            bits = _combine(read[..., k], rows[k], correlation)
             counts.append(_population(bits if live is None else bits & live))
     return _join_groups(functools.reduce(lax.add, counts), g)
 
@@ -90,13 +90,15 @@ def _count_in_chunks(x: jax.Array, w: jax.Array, correlation: Correlation) -> ja
     words = jnp.pad(words, [(0, 0)] * (words.ndim - 1) + [(0, spare)])
     kernel = jnp.pad(_split_groups(w, g).reshape(depth, g.groups, -1), [(0, spare), (0, 0), (0, 0)])
 
-    def add_chunk(i, total):
+    def add_chunk(i: jax.Array, total: jax.Array) -> jax.Array:
         some = lax.dynamic_slice_in_dim(words, i * size, size, axis=-1)
         rows = lax.dynamic_slice_in_dim(kernel, i * size, size, axis=0)
         counts = [_population(_combine(some[..., j], rows[j], correlation)) for j in range(size)]
         return total + functools.reduce(lax.add, counts)
 
-    start = jnp.broadcast_to(_split_groups(-_ones_of_dead_taps(w, correlation), g), (*words.shape[:-1], kernel.shape[-1]))
+    start = jnp.broadcast_to(
+        _split_groups(-_ones_of_dead_taps(w, correlation), g), (*words.shape[:-1], kernel.shape[-1])
+    )
     return _join_groups(lax.fori_loop(0, chunks, add_chunk, start), g)
 
 

@@ -5,6 +5,7 @@ own and not a plain function. It has no derivative: `jbnn._gradient` sits above 
 """
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,7 @@ from jax import lax
 from jax.extend.core import Primitive
 from jax.interpreters import batching, mlir
 
-from jbnn._geometry import Geometry, pad_image
+from jbnn._geometry import pad_image
 from jbnn._kernels.choose import choose
 from jbnn._kernels.correlation import Correlation, Epilogue
 from jbnn._kernels.fold import fold_images, fold_kernels, fold_pairs
@@ -43,7 +44,7 @@ _correlate_p.def_impl(
 )
 
 
-def _abstract(x, w, *leaves, correlation, implementation, epilogue):
+def _abstract(x: Any, w: Any, *leaves: Any, correlation: Correlation, implementation: str | None, epilogue: Any) -> Any:
     """Shape, sharding and varying axes are those of any one term of the sum, so JAX is asked about one."""
     g = correlation.geometry
     dtype = jnp.int32 if (finish := jax.tree.unflatten(epilogue, leaves)) is None else finish.dtype
@@ -64,7 +65,9 @@ def _abstract(x, w, *leaves, correlation, implementation, epilogue):
 _correlate_p.def_abstract_eval(_abstract)
 
 
-def _lower(ctx, x, w, *leaves, correlation, implementation, epilogue):
+def _lower(
+    ctx: Any, x: Any, w: Any, *leaves: Any, correlation: Correlation, implementation: str | None, epilogue: Any
+) -> Any:
     module = ctx.module_context
     kernel = choose(
         implementation,
@@ -82,7 +85,9 @@ def _lower(ctx, x, w, *leaves, correlation, implementation, epilogue):
 mlir.register_lowering(_correlate_p, _lower)
 
 
-def _batch(args, dims, *, correlation, implementation, epilogue):
+def _batch(
+    args: Any, dims: Any, *, correlation: Correlation, implementation: str | None, epilogue: Any
+) -> tuple[jax.Array, int]:
     (x, w, *leaves), (x_dim, w_dim, *leaf_dims) = args, dims
     mapped = [dim is not None for dim in dims]
     if leaves and any(mapped[1:]):

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.typing import DTypeLike
 
 from jbnn._bits import unpack_bits
 from jbnn._geometry import Geometry, pad_image
@@ -39,7 +40,7 @@ def conv(x: jax.Array, w: jax.Array, correlation: Correlation, epilogue: Epilogu
 
 
 def values(
-    words: jax.Array, size: int, correlation: Correlation, *, axis: int, groups: int, dtype=jnp.float32
+    words: jax.Array, size: int, correlation: Correlation, *, axis: int, groups: int, dtype: DTypeLike = jnp.float32
 ) -> jax.Array:
     """What bits stand for: ±1, or under `and` 0 and 1."""
     bits = unpack_bits(words, size, axis=axis % words.ndim, groups=groups)
@@ -56,7 +57,8 @@ def float_conv(a: jax.Array, b: jax.Array, correlation: Correlation) -> jax.Arra
         return _float_dense(a, b, g)
     padding, lhs_dilation = g.padding, g.lhs_dilation
     if correlation.pad_value != 0:  # lax pads with zeros only
-        a, padding, lhs_dilation = pad_image(a, correlation.pad_value, g), "VALID", (1,) * g.rank
+        a = pad_image(a, correlation.pad_value, g)
+        padding, lhs_dilation = ((0, 0),) * g.rank, (1,) * g.rank
     spatial = "DHW"[-g.rank :]
     return lax.conv_general_dilated(
         a,
