@@ -200,7 +200,13 @@ def unpack_bits(words: jax.Array, size: int, *, axis: int, groups: int) -> jax.A
     place = np.arange(WORD, dtype=np.uint32).reshape(WORD, *(1 for _ in after))
     spread = lax.expand_dims(words, (axis + 1,))
     bits = (spread >> lax.broadcast_to_rank(place, spread.ndim)) & np.uint32(1)
-    bits = bits.reshape(*before, groups, words.shape[axis] // groups * WORD, *after)
+    count = words.shape[axis]
+    if groups == 1:
+        bits = bits.reshape(*before, count * WORD, *after)
+        return lax.slice_in_dim(bits, 0, size, axis=axis) != 0
+    # Each reshape splits or merges neighbours only, which is what JAX allows of a sharded array.
+    bits = bits.reshape(*before, groups, count // groups, WORD, *after)
+    bits = bits.reshape(*before, groups, count // groups * WORD, *after)
     bits = lax.slice_in_dim(bits, 0, size // groups, axis=axis + 1)
     return bits.reshape(*before, size, *after) != 0
 

@@ -25,16 +25,19 @@ def float_sign(x: jax.Array) -> jax.Array:
 float_sign.defvjp(lambda x: (float_sign(x), x), lambda x, g: (jnp.where(jnp.abs(x) <= 1, g, 0.0),))
 
 
+@jax.custom_vjp
 def lean_float_sign(x: jax.Array) -> jax.Array:
     """The same with a Boolean mask, a byte an element, in place of x."""
-    clipped = jnp.where(jnp.abs(x) <= 1, x, lax.stop_gradient(x))
-    return clipped + lax.stop_gradient(float_sign(x) - clipped)
+    return jnp.where(x < 0, -1.0, 1.0)
+
+
+lean_float_sign.defvjp(
+    lambda x: (lean_float_sign(x), jnp.abs(x) <= 1), lambda mask, g: (jnp.where(mask, g, 0.0),)
+)
 
 
 def float_conv(sign, x: jax.Array, w: jax.Array) -> jax.Array:
-    return lax.conv_general_dilated(
-        sign(x), sign(w), (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
+    return lax.conv_general_dilated(sign(x), sign(w), (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
 
 def kept_bytes(conv, x: jax.Array, w: jax.Array) -> int:
