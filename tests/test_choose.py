@@ -50,8 +50,20 @@ def test_none_counts_bits_where_words_are_filled():
 )
 def test_none_on_a_cpu_weighs_empty_words_against_a_large_kernel(few, name):
     assert fastest(few, ("cpu",)) == name
-    assert fastest(few, ("cuda",)) == "popcount"
+    assert fastest(few, ("METAL",)) == "popcount"
     assert fastest(few, ("cpu", "cuda")) == "popcount"
+
+
+def test_none_on_a_gpu_leaves_deep_windows_to_tensor_cores():
+    assert fastest(correlation(channels=512, features=512), ("cuda",)) == "unpacked"
+    assert fastest(correlation(channels=128, features=128), ("cuda",)) == "popcount"
+    assert fastest(correlation(channels=512, features=512, groups=2), ("cuda",)) == "popcount"
+
+
+def test_none_never_picks_what_cannot_be_exact():
+    deep = correlation(channels=2**24 // 9 + 1, features=1)
+    assert unpacked.why_not(deep) is not None
+    assert fastest(deep, ("cuda",)) == "popcount"
 
 
 def test_exported_programs_hold_portable_kernels():
@@ -69,7 +81,7 @@ def test_what_a_kernel_cannot_do_is_refused_with_its_reason():
 
 
 def test_an_unknown_name_is_refused():
-    with pytest.raises(ValueError, match="must be None or one of \"popcount\", \"unpacked\", but was 'simd2'"):
+    with pytest.raises(ValueError, match='must be None or one of "popcount", "unpacked", but was \'simd2\''):
         jbnn.packed_conv(WORDS, KERNEL, implementation="simd2")
 
 

@@ -31,9 +31,7 @@ def lean_float_sign(x: jax.Array) -> jax.Array:
     return jnp.where(x < 0, -1.0, 1.0)
 
 
-lean_float_sign.defvjp(
-    lambda x: (lean_float_sign(x), jnp.abs(x) <= 1), lambda mask, g: (jnp.where(mask, g, 0.0),)
-)
+lean_float_sign.defvjp(lambda x: (lean_float_sign(x), jnp.abs(x) <= 1), lambda mask, g: (jnp.where(mask, g, 0.0),))
 
 
 def float_conv(sign, x: jax.Array, w: jax.Array) -> jax.Array:

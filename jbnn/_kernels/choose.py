@@ -47,16 +47,18 @@ def choose(
 
 
 def fastest(correlation: Correlation, platforms: Sequence[str]) -> str:
-    """The name that None stands for.
+    """The name that None stands for: floats where they were measured to be faster, bits everywhere else.
 
-    Counting wins wherever words are well filled, and nearly everywhere else: XLA's grouped float convolutions are
-    slow. It loses to floats on a CPU where at most 4 of a word's 32 bits are used and the kernel's words outgrow the
-    first-level cache (measured: 1.4 times for 4 channels and a 7x7 window, 3 times for 1 channel).
+    On a CPU that is where at most 4 of a word's 32 bits are used and the kernel's words outgrow the first-level cache
+    (1.4 times for 4 channels and a 7x7 window, 3 times for 1 channel). On an NVIDIA GPU it is where counting takes more
+    than one loop, each turn of which is a launch, against one on tensor cores (1.4 to 2.3 times for 3x3 windows).
     """
     g = correlation.geometry
-    few_bits = g.groups == 1 and g.channels <= 4
-    uncached = g.taps * g.words * g.features > popcount.CACHED_WORDS
-    return "unpacked" if tuple(platforms) == ("cpu",) and few_bits and uncached else "popcount"
+    floats_win = {
+        ("cpu",): g.groups == 1 and g.channels <= 4 and g.taps * g.words * g.features > popcount.CACHED_WORDS,
+        ("cuda",): g.groups == 1 and not popcount.in_one_loop(g),
+    }.get(tuple(platforms), False)
+    return "unpacked" if floats_win and unpacked.why_not(correlation) is None else "popcount"
 
 
 def _refuse_if(implementation: str, reason: str | None) -> None:

@@ -56,13 +56,17 @@ def conv(x: jax.Array, w: jax.Array, correlation: Correlation, epilogue: Epilogu
         x = x & lax.expand_dims(used_bits(g.channels, g.groups), range(x.ndim - 1))
         w = w & lax.expand_dims(used_bits(g.channels_per_group), (*range(g.rank), g.rank + 1))
     x = x.reshape(*x.shape[:-1], g.groups, g.words)
-    depth = g.taps * g.words
-    in_one_loop = depth < 2 * CHUNK or depth <= min(UNROLLED, CACHED_WORDS // g.features)
-    u = (_count_unrolled if in_one_loop else _count_in_chunks)(x, w, correlation)
+    u = (_count_unrolled if in_one_loop(g) else _count_in_chunks)(x, w, correlation)
     if correlation.mode == "xnor":
         bits_of_tap = jnp.full((*g.window, 1), g.channels_per_group, jnp.int32)
         u = _sum_over_live_taps(bits_of_tap, correlation)[None] - 2 * u
     return u if epilogue is None else epilogue(u)
+
+
+def in_one_loop(g: Geometry) -> bool:
+    """Whether all words of a window are counted in one fused loop, and not chunk by chunk."""
+    depth = g.taps * g.words
+    return depth < 2 * CHUNK or depth <= min(UNROLLED, CACHED_WORDS // g.features)
 
 
 def _count_unrolled(x: jax.Array, w: jax.Array, correlation: Correlation) -> jax.Array:
