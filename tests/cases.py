@@ -100,6 +100,10 @@ CASES = [
     Case("1-D, groups", (2, 7, 34), (2, 4), padding="VALID", feature_group_count=2),
     Case("3-D", (1, 3, 4, 5, 33), (2, 3, 1, 4)),
     Case("3-D, everything", (2, 4, 5, 6, 12), (2, 3, 2, 6), (1, 2, 2), ((0, 1), (-1, 2), (1, 0)), (2, 1, 3), 3),
+    # windows of many words
+    Case("deep", (1, 6, 7, 400), (3, 4, 4), (2, 1), ((2, 1), (-1, 3)), (1, 2), 2),
+    Case("deep, 1-D", (2, 11, 260), (9, 3)),
+    Case("deep, 3-D", (1, 3, 4, 3, 70), (3, 3, 3, 2)),
     # batches
     Case("empty batch", (0, 5, 4, 33), (3, 3, 4)),
     Case("batch of 9", (9, 3, 3, 32), (2, 2, 3)),

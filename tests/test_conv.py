@@ -9,11 +9,11 @@ import numpy as np
 import oracle
 import pytest
 from cases import BORDERS, CASES, named
-from jbnn.quantizers import identity, ste_heaviside
 from numpy.testing import assert_allclose, assert_array_equal
 from oracle import assert_close
 
 import jbnn
+from jbnn.quantizers import identity, ste_heaviside
 
 EAGER = named("33 channels", "dilation and stride", "cropped here, padded there", "3-D, everything", "empty batch")
 

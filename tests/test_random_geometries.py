@@ -20,7 +20,7 @@ def geometries(draw):
         return tuple(draw(st.lists(elements, min_size=rank, max_size=rank)))
 
     groups = draw(st.sampled_from([1, 1, 2, 3]))
-    channels = groups * draw(st.sampled_from([1, 5, 31, 32, 33, 64, 70]))
+    channels = groups * draw(st.sampled_from([1, 5, 31, 32, 33, 64, 70, 230]))
     outputs = groups * draw(st.integers(1, 5))
     crop_or_pad = st.integers(-3, 4)
     return Case(

@@ -30,6 +30,7 @@ CASES = [
     Case("one pixel, one channel", (2, 1, 1, 1), (3, 4, 1), window_strides=2),
     Case("1-D", (2, 5, 70), (4, 3), window_strides=3),
     Case("3-D", (1, 2, 3, 2, 35), (2, 3, 2, 3), window_strides=(2, 1, 2), padding="VALID"),
+    Case("deep", (1, 3, 3, 270), (4, 4, 4), 2, ((1, 3), (4, -1)), (1, 2), 2),
     Case("empty batch", (0, 3, 4, 33), (3, 3, 2), window_strides=2),
 ]
 

@@ -54,11 +54,11 @@ def fastest(correlation: Correlation, platforms: Sequence[str]) -> str:
     than one loop, each turn of which is a launch, against one on tensor cores (1.4 to 2.3 times for 3x3 windows).
     """
     g = correlation.geometry
-    floats_win = {
+    floats_win: dict[tuple[str, ...], bool] = {
         ("cpu",): g.groups == 1 and g.channels <= 4 and g.taps * g.words * g.features > popcount.CACHED_WORDS,
         ("cuda",): g.groups == 1 and not popcount.in_one_loop(g),
-    }.get(tuple(platforms), False)
-    return "unpacked" if floats_win and unpacked.why_not(correlation) is None else "popcount"
+    }
+    return "unpacked" if floats_win.get(tuple(platforms)) and unpacked.why_not(correlation) is None else "popcount"
 
 
 def _refuse_if(implementation: str, reason: str | None) -> None:
