@@ -25,6 +25,7 @@ from jax import lax
 from jbnn._bits import ALL_ONES, WORD, population_count, used_bits
 from jbnn._geometry import Geometry, pad_image
 from jbnn._kernels.correlation import Correlation, Epilogue
+from jbnn._kernels.materialize import materialize
 
 # One fused loop over all words is the fastest form, as long as the rows of the kernel that it sweeps for each position
 # stay in the first-level cache (32 KiB), and the loop's body is not too long to compile.
@@ -33,6 +34,10 @@ UNROLLED = 64
 # XLA copies a value into a fusion for at most 15 uses. From 16 words on, the dynamic slices of a chunk are therefore
 # made once, outside the loop; fused into it, their clamped addresses keep LLVM from vectorising.
 CHUNK = 16
+# Up to here an axis of the window is unrolled, which vectorises; beyond, it would compile ever more slowly.
+LONG_AXIS = 32
+
+Rows = Callable[[Geometry, int], np.ndarray]  # which rows count along an axis: bool (output, window)
 
 
 def why_not_there(platforms: Sequence[str], exported: bool) -> str | None:
@@ -58,9 +63,8 @@ def conv(x: jax.Array, w: jax.Array, correlation: Correlation, epilogue: Epilogu
     x = x.reshape(*x.shape[:-1], g.groups, g.words)
     u = (_count_unrolled if in_one_loop(g) else _count_in_chunks)(x, w, correlation)
     if correlation.mode == "xnor":
-        bits_of_tap = jnp.full((*g.window, 1), g.channels_per_group, jnp.int32)
-        u = _sum_over_live_taps(bits_of_tap, correlation)[None] - 2 * u
-    return u if epilogue is None else epilogue(u)
+        u = g.channels_per_group * _over_live_taps(lambda rows: _number(rows, g), correlation) - 2 * u
+    return materialize(u if epilogue is None else epilogue(u))
 
 
 def in_one_loop(g: Geometry) -> bool:
@@ -124,11 +128,12 @@ def _slide(x: jax.Array, tap: Sequence[int], g: Geometry) -> jax.Array:
 def _windows(x: jax.Array, g: Geometry) -> jax.Array:
     """Every window's words side by side, (N, *S', G, depth), gathered along one axis after the other."""
     for axis in range(g.rank):
-        rows = [
-            lax.slice_in_dim(x, start, start + (g.output[axis] - 1) * g.strides[axis] + 1, g.strides[axis], 1 + axis)
-            for start in range(0, g.window[axis] * g.rhs_dilation[axis], g.rhs_dilation[axis])
-        ]
-        x = jnp.stack(rows, axis=-2)
+        rows = g.reads(axis) + g.padding[axis][0]  # of the padded image, (S'_d, K_d)
+        if g.window[axis] > LONG_AXIS:
+            x = jnp.moveaxis(jnp.take(x, rows, axis=1 + axis), 2 + axis, -2)
+            continue
+        slices = [lax.slice_in_dim(x, r[0], r[-1] + 1, g.strides[axis], axis=1 + axis) for r in rows.T.tolist()]
+        x = jnp.stack(slices, axis=-2)
     return x.reshape(x.shape[0], *g.output, g.groups, g.taps * g.words)
 
 
@@ -154,7 +159,7 @@ def _live_mask(tap: Sequence[int], correlation: Correlation) -> jax.Array | None
         return None
     g = correlation.geometry
 
-    def on_every_axis(rows: Callable[[Geometry, int], np.ndarray]) -> jax.Array:
+    def on_every_axis(rows: Rows) -> jax.Array:
         masks = [np.where(rows(g, axis)[:, k], ALL_ONES, np.uint32(0)) for axis, k in enumerate(tap)]
         return functools.reduce(operator.and_, [_along(m, 1 + axis, g.rank + 3) for axis, m in enumerate(masks)])
 
@@ -168,7 +173,8 @@ def _ones_of_dead_taps(w: jax.Array, correlation: Correlation) -> jax.Array:
     if not _has_dead_taps(correlation):
         return jnp.zeros((1,) * g.rank + (g.features,), jnp.int32)
     ones = _sum_over_words(_population(w))
-    return _contract(ones, _any_row, g) - _sum_over_live_taps(ones, correlation)
+    live = _over_live_taps(lambda rows: _contract(ones, rows, g), correlation)
+    return _contract(ones, _any_row, g) - live
 
 
 def _sum_over_words(counts: jax.Array) -> jax.Array:
@@ -180,25 +186,34 @@ def _sum_over_words(counts: jax.Array) -> jax.Array:
     return counts[..., 0, :]
 
 
-def _sum_over_live_taps(values: jax.Array, correlation: Correlation) -> jax.Array:
-    """The values (*K, O) of the taps that are live at each position, summed: (*S', O)."""
-    g = correlation.geometry
+def _over_live_taps(total: Callable[[Rows], jax.Array], correlation: Correlation) -> jax.Array:
+    """A total over the live taps, from totals over the taps whose rows count along every axis."""
     if not _has_dead_taps(correlation):
-        return _contract(values, _any_row, g)
+        return total(_any_row)
     if correlation.pad_value == 0:
-        return _contract(values, Geometry.on_pixel, g)
-    outside = _contract(values, _any_row, g) - _contract(values, Geometry.inside, g)
-    return outside + _contract(values, Geometry.on_pixel, g)
+        return total(Geometry.on_pixel)
+    return total(_any_row) - total(Geometry.inside) + total(Geometry.on_pixel)
 
 
 def _any_row(g: Geometry, axis: int) -> np.ndarray:
     return np.ones((1, g.window[axis]), bool)
 
 
-def _contract(values: jax.Array, rows: Callable[[Geometry, int], np.ndarray], g: Geometry) -> jax.Array:
+def _number(rows: Rows, g: Geometry) -> jax.Array:
+    """How many taps count at each position: (1, *S', 1)."""
+    along = [_along(rows(g, axis).sum(1, dtype=np.int32), 1 + axis, g.rank + 2) for axis in range(g.rank)]
+    return functools.reduce(operator.mul, along, jnp.int32(1))
+
+
+def _contract(values: jax.Array, rows: Rows, g: Geometry) -> jax.Array:
     """Sums the values (*K, O) over the taps whose row counts along every axis, one axis at a time: (*S', O)."""
     for axis in range(g.rank):
         table = rows(g, axis).astype(np.int32)
+        if g.window[axis] > LONG_AXIS:
+            columns = lax.broadcast_in_dim(table, (*table.shape, *values.shape[axis + 1 :]), (0, 1))
+            columns = lax.expand_dims(columns, range(axis))
+            values = jnp.sum(lax.expand_dims(values, (axis,)) * columns, axis=axis + 1, dtype=jnp.int32)
+            continue
         terms = [
             lax.slice_in_dim(values, k, k + 1, axis=axis) * _along(table[:, k], axis, values.ndim)
             for k in range(g.window[axis])
