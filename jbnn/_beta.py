@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from jbnn._bits import pack, unpack_bits
@@ -19,7 +20,7 @@ def beta(z: jax.Array, geometry: Geometry) -> jax.Array:
     image = pad_image(jnp.mean(_magnitude(z), axis=-1), 0, geometry)
     sums = lax.reduce_window(
         image,
-        jnp.zeros((), z.dtype),
+        np.zeros((), z.dtype),
         lax.add,
         (1, *geometry.window),
         (1, *geometry.strides),
@@ -31,17 +32,17 @@ def beta(z: jax.Array, geometry: Geometry) -> jax.Array:
 
 @jax.custom_vjp
 def _magnitude(z: jax.Array) -> jax.Array:
-    """|z|, which keeps two bits an element for the backward pass: z < 0 and z > 0."""
+    """|z| with JAX's gradient, 1 where z >= 0 and -1 elsewhere, kept as one bit an element."""
     return jnp.abs(z)
 
 
-def _magnitude_fwd(z: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    return jnp.abs(z), (pack(z < 0), pack(z > 0))
+def _magnitude_fwd(z: jax.Array) -> tuple[jax.Array, jax.Array]:
+    return jnp.abs(z), pack(z >= 0)
 
 
-def _magnitude_bwd(residuals: tuple[jax.Array, jax.Array], g: jax.Array) -> tuple[jax.Array]:
-    negative, positive = (unpack_bits(words, g.shape[-1], axis=g.ndim - 1, groups=1) for words in residuals)
-    return (jnp.where(positive, g, jnp.where(negative, -g, jnp.zeros_like(g))),)
+def _magnitude_bwd(words: jax.Array, g: jax.Array) -> tuple[jax.Array]:
+    rising = unpack_bits(words, g.shape[-1], axis=g.ndim - 1, groups=1)
+    return (jnp.where(rising, g, -g),)
 
 
 _magnitude.defvjp(_magnitude_fwd, _magnitude_bwd)

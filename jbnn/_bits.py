@@ -140,13 +140,9 @@ def _pack(x: jax.Array, *, axis: int, groups: int) -> jax.Array:
     bits = bits.reshape(*before, groups * words * 4, 8, *after)
     place = lax.broadcast_in_dim(np.uint8(1) << np.arange(8, dtype=np.uint8), bits.shape, (axis + 1,))
     byte = jnp.sum(jnp.where(bits, place, np.uint8(0)), axis=axis + 1, dtype=jnp.uint8)
-    if not after:
-        return lax.bitcast_convert_type(byte.reshape(*before, groups * words, 4), jnp.uint32)
-    quarters = byte.reshape(*before, groups * words, 4, *after)
-    first, *rest = (
-        lax.index_in_dim(quarters, i, axis + 1, keepdims=False).astype(jnp.uint32) << np.uint32(8 * i) for i in range(4)
-    )
-    return functools.reduce(jnp.bitwise_or, rest, first)
+    quarters = byte.reshape(*before, groups * words, 4, *after).astype(jnp.uint32)
+    shift = lax.broadcast_in_dim(np.arange(0, WORD, 8, dtype=np.uint32), quarters.shape, (axis + 1,))
+    return jnp.sum(quarters << shift, axis=axis + 1, dtype=jnp.uint32)
 
 
 def unpack(

@@ -198,9 +198,7 @@ def dense_geometry(*, channels: int, features: int) -> Geometry:
 def _per_axis(name: str, value: int | Sequence[int], rank: int, *, least: int = 1) -> tuple[int, ...]:
     """A scalar for every axis, or one integer an axis."""
     try:
-        values = (
-            tuple(operator.index(v) for v in value) if isinstance(value, Sequence) else (operator.index(value),) * rank
-        )
+        values = tuple(map(operator.index, value if np.iterable(value) else (value,) * rank))
     except TypeError:
         raise TypeError(f"`{name}` must be an integer or {rank} integers, but was {value!r}") from None
     if len(values) != rank or any(v < least for v in values):

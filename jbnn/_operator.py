@@ -91,7 +91,7 @@ def _finish(u: jax.Array, scale: jax.Array | None, bias: jax.Array | None, beta:
     return u if bias is None else u + _last_axis(bias, u)
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(4, 5, 6, 7))
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5, 6, 7))
 def _correlate_and_finish(
     a: jax.Array,
     b: jax.Array,
@@ -102,7 +102,7 @@ def _correlate_and_finish(
     activation: Activation,
     dtype: DTypeLike,
 ) -> jax.Array:
-    """The formula from u on, by one kernel. Its derivative is that of the same formula written out."""
+    """The formula from u on, by one kernel. Its gradient is that of the same formula written out."""
     features = (correlation.geometry.features,)
     scale, bias = jax.tree.map(lambda term: jnp.broadcast_to(term, features), (scale, bias))
     clamp = next(clamp for known, clamp in _CLAMPS if known is activation)
@@ -111,27 +111,45 @@ def _correlate_and_finish(
     return correlate_words(x, w, correlation, epilogue=epilogue, implementation=implementation)
 
 
-@functools.partial(_correlate_and_finish.defjvp, symbolic_zeros=True)
-def _correlate_and_finish_jvp(
+def _correlate_and_finish_fwd(
+    a: Any,
+    b: Any,
+    scale: Any,
+    bias: Any,
     correlation: Correlation,
     implementation: str | None,
     activation: Activation,
     dtype: DTypeLike,
-    primals: tuple[Any, ...],
-    tangents: tuple[Any, ...],
-) -> tuple[jax.Array, jax.Array]:
+) -> tuple[jax.Array, Any]:
     # Arguments that do not vary are closed over: nothing is then kept for the gradient of, say, a constant scale.
-    leaves, tree = jax.tree.flatten(primals)
-    moves = jax.tree.leaves(tangents, is_leaf=lambda t: isinstance(t, SymbolicZero))
-    varying = [i for i, t in enumerate(moves) if not isinstance(t, SymbolicZero)]
+    arguments = (a, b, scale, bias)
+    varying = [i for i, argument in enumerate(arguments) if argument is not None and argument.perturbed]
+    values = [None if argument is None else argument.value for argument in arguments]
 
-    def written_out(*arguments: jax.Array) -> jax.Array:
-        replaced = dict(zip(varying, arguments, strict=True))
-        a, b, scale, bias = jax.tree.unflatten(tree, [replaced.get(i, leaf) for i, leaf in enumerate(leaves)])
-        v = _finish(correlate(a, b, correlation, implementation), scale, bias, None)
+    def written_out(*replaced: jax.Array) -> jax.Array:
+        known = dict(enumerate(values)) | dict(zip(varying, replaced, strict=True))
+        v = _finish(correlate(known[0], known[1], correlation, implementation), known[2], known[3], None)
         return (v if activation is None else activation(v)).astype(dtype)
 
-    return jax.jvp(written_out, [leaves[i] for i in varying], [moves[i] for i in varying])
+    y, pull_back = jax.vjp(written_out, *(values[i] for i in varying))
+    varies = tuple(() if i in varying else None for i in range(len(arguments)))  # as structure: it holds no array
+    return y, (pull_back, varies)
+
+
+def _correlate_and_finish_bwd(
+    correlation: Correlation,
+    implementation: str | None,
+    activation: Activation,
+    dtype: DTypeLike,
+    residuals: Any,
+    g: Any,
+) -> tuple[jax.Array | None, ...]:
+    pull_back, varies = residuals
+    gradients = iter(pull_back(jnp.zeros(g.shape, g.dtype) if isinstance(g, SymbolicZero) else g))
+    return tuple(None if v is None else next(gradients) for v in varies)
+
+
+_correlate_and_finish.defvjp(_correlate_and_finish_fwd, _correlate_and_finish_bwd, symbolic_zeros=True)
 
 
 def _quantize(x: jax.Array, quantizer: Quantizer, correlation: Correlation) -> jax.Array:

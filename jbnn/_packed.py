@@ -1,6 +1,7 @@
 """Words in, int32 out: the deployed operators, without a float between."""
 
 import numbers
+import operator
 from collections.abc import Sequence
 
 import jax
@@ -125,7 +126,12 @@ def packed_dense(
 
 
 def _channels(channels: int | None, x: jax.Array) -> int:
-    return x.shape[-1] * WORD if channels is None else channels
+    if channels is None:
+        return x.shape[-1] * WORD
+    try:
+        return operator.index(channels)
+    except TypeError:
+        raise TypeError(f"`channels` must be an integer, but was {channels!r}") from None
 
 
 def _correlate(

@@ -158,13 +158,14 @@ def absolute(x: ArrayLike) -> jax.Array:
       x: floating array of any shape.
 
     Returns:
-      The shape and dtype of x. The slope is that of `jnp.abs`: the sign of x, and 0 at 0.
+      The shape and dtype of x. The slope is the sign of x, and 0 at 0; `jnp.abs` has 1 there.
 
     Example:
       >>> print(jbnn.activations.absolute(jnp.array([-2.0, 3.0])))
       [2. 3.]
     """
-    return jnp.abs(_floating(x))
+    x = _floating(x)
+    return jnp.where(x == 0, jnp.zeros_like(x), jnp.abs(x))
 
 
 def soft_plus(x: ArrayLike, a: ArrayLike = 1.0, b: ArrayLike = 1.0) -> jax.Array:

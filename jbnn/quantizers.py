@@ -83,7 +83,12 @@ def _sign_with_slope_fwd(x: jax.Array, slope: Forward) -> tuple[jax.Array, jax.A
     return sign(x), slope(x)
 
 
-_sign_with_slope.defvjp(_sign_with_slope_fwd, lambda slope, factor, g: (g * factor,))
+def _sign_with_slope_bwd(slope: Forward, factor: jax.Array, g: jax.Array) -> tuple[jax.Array]:
+    # Selected, as Larq does: an infinite cotangent does not pass where the slope is 0.
+    return (jnp.where(factor == 0, jnp.zeros_like(g), g * factor),)
+
+
+_sign_with_slope.defvjp(_sign_with_slope_fwd, _sign_with_slope_bwd)
 
 
 def _straight_through(x: jax.Array, forward: Forward, clip: float | None) -> jax.Array:
@@ -255,7 +260,7 @@ def ste_tern(
 ) -> jax.Array:
     """Three values with the straight-through estimator.
 
-        q(x) = sign(x) where |x| >= t, else 0          dq/dx = 1 where |x| <= clip, else 0
+        q(x) = sign(x) where |x| >= t and x ≠ 0, else 0          dq/dx = 1 where |x| <= clip, else 0
         t = threshold, or 0.7·mean |x| over the whole array
 
     Its values are not ±1, so `binary_conv` refuses it.
