@@ -1,5 +1,6 @@
 """The operator: floats in, floats out, bits between; trained and deployed by the same call."""
 
+import math
 from collections.abc import Callable, Sequence
 
 import jax
@@ -75,6 +76,7 @@ def binary_conv(
 
     Gradient: in x, float w, input_bias, input_scale, scale and bias, that of the float expression above with the
     quantizers' surrogates. What is kept for it are bits: under xnor with `ste_sign`, two for each element of x and w.
+    An activation and a differentiated `scale`, `input_scale` or beta keep the floats that their own gradients need.
 
     Example:
       >>> x = jax.random.normal(jax.random.key(0), (1, 8, 8, 64))
@@ -262,7 +264,7 @@ def binary_dense(
     check_dense_ranks(x, w)
     geometry = dense_geometry(channels=x.shape[-1], features=w.shape[-1])
     return apply(
-        x.reshape(-1, x.shape[-1]),
+        x.reshape(math.prod(x.shape[:-1]), x.shape[-1]),
         w,
         Correlation(geometry, mode, 0),
         batch=x.shape[:-1],

@@ -9,6 +9,7 @@ The whole package rests on four decisions made here and nowhere else:
 """
 
 import functools
+import operator
 
 import jax
 import jax.numpy as jnp
@@ -83,7 +84,16 @@ def sign(x: ArrayLike) -> jax.Array:
     return jnp.where(_is_negative(x), jnp.array(-1, x.dtype), jnp.array(1, x.dtype))
 
 
+def as_index(name: str, value: int) -> int:
+    """An integer of any kind as Python's."""
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise TypeError(f"`{name}` must be an integer, but was {value!r}") from None
+
+
 def _canonical_axis(axis: int, ndim: int) -> int:
+    axis = as_index("axis", axis)
     if not -ndim <= axis < ndim:
         raise ValueError(f"`axis` must lie in [-{ndim}, {ndim}) for an array of {ndim} axes, but was {axis}")
     return axis % ndim
@@ -119,7 +129,7 @@ def pack(x: ArrayLike, *, axis: int = -1, groups: int = 1) -> jax.Array:
       [13]
     """
     x = _as_signed("x", x, boolean=True)
-    axis = _canonical_axis(axis, x.ndim)
+    axis, groups = _canonical_axis(axis, x.ndim), as_index("groups", groups)
     check_groups(x.shape[axis], groups)
     return _pack(x, axis=axis, groups=groups)
 
@@ -171,7 +181,7 @@ def unpack(
     words, dtype = as_words("words", words), jnp.dtype(dtype)
     if not (jnp.issubdtype(dtype, jnp.floating) or jnp.issubdtype(dtype, jnp.signedinteger)):
         raise TypeError(f"`dtype` must be floating or signed integer, but was {dtype}")
-    axis = _canonical_axis(axis, words.ndim)
+    axis, size, groups = _canonical_axis(axis, words.ndim), as_index("size", size), as_index("groups", groups)
     if size < 0:
         raise ValueError(f"`size` must not be negative, but was {size}")
     check_groups(size, groups)
@@ -252,7 +262,15 @@ def _shift_and_add(words: jax.Array) -> jax.Array:
 
 
 _population_count_p = Primitive("jbnn_population_count")
-_population_count_p.def_impl(jax.jit(lambda words: _population_count_p.bind(words)))
+_jitted = jax.jit(lambda words: _population_count_p.bind(words))
+
+
+@_population_count_p.def_impl
+def _population_count_now(words: jax.Array) -> jax.Array:
+    with jax.disable_jit(False):  # else the jitted call would come back here
+        return _jitted(words)
+
+
 _population_count_p.def_abstract_eval(lambda words: words)
 batching.defvectorized(_population_count_p)
 mlir.register_lowering(_population_count_p, mlir.lower_fun(_shift_and_add, multiple_results=False))

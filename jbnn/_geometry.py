@@ -16,7 +16,7 @@ import jax
 import numpy as np
 from jax import lax
 
-from jbnn._bits import check_groups, words_per_group
+from jbnn._bits import as_index, check_groups, words_per_group
 
 Pair = tuple[int, int]
 Padding = str | Sequence[tuple[int, int]]
@@ -124,6 +124,7 @@ def conv_geometry(
     strides = _per_axis("window_strides", window_strides, rank)
     dilation = _per_axis("rhs_dilation", rhs_dilation, rank)
     _check_window(window)
+    feature_group_count = as_index("feature_group_count", feature_group_count)
     _check_features(channels, features, feature_group_count)
     spans = [_dilated(k, d) for k, d in zip(window, dilation, strict=True)]
     pairs = _explicit_pairs(padding, rank)
@@ -160,6 +161,7 @@ def transpose_geometry(
     strides = _per_axis("window_strides", window_strides, rank)
     dilation = _per_axis("rhs_dilation", rhs_dilation, rank)
     _check_window(window)
+    feature_group_count = as_index("feature_group_count", feature_group_count)
     _check_features(channels, features, feature_group_count)
     pairs = _explicit_pairs(padding, rank)
     if pairs is None:
@@ -248,8 +250,6 @@ def _check_window(window: Sequence[int]) -> None:
 def _check_features(channels: int, features: int, groups: int) -> None:
     if channels < 1:
         raise ValueError(f"`x` must have at least one channel, but has {channels}")
-    if not isinstance(groups, int):
-        raise TypeError(f"`feature_group_count` must be an integer, but was {groups!r}")
     check_groups(channels, groups, "feature_group_count")
     if features % groups:
         raise ValueError(

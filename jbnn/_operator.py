@@ -56,6 +56,8 @@ def apply(
     """The operator of x (N, *S, C) and w; `batch`, if given, is the shape that N stands for in the result."""
     g = correlation.geometry
     _check(correlation, w, input_quantizer, kernel_quantizer, implementation)
+    if not (activation is None or callable(activation)):
+        raise TypeError(f"`activation` must be a function or None, but was {activation!r}")
     batch = x.shape[:1] if batch is None else batch
     dtype = _at_least_float32(x.dtype)
     input_bias = _per_channel("input_bias", input_bias, g.channels, "C", dtype)
@@ -68,10 +70,11 @@ def apply(
         z = z + _last_axis(input_bias, z)
     if input_scale is not None:
         z = z * _last_axis(input_scale, z)
-    a = z if correlation.mode == "binary_weights" else _quantize(z, input_quantizer, correlation)
+    a = z if correlation.mode == "binary_weights" else _quantize("input_quantizer", z, input_quantizer, correlation)
     b = w
-    if w.dtype != jnp.uint32:  # in the wider dtype: rounding first could turn a tiny -w into 0, whose sign is +1
-        b = _quantize(w.astype(_at_least_float32(w.dtype)), kernel_quantizer, correlation).astype(dtype)
+    if w.dtype != jnp.uint32:
+        wide = w.astype(_at_least_float32(w.dtype))  # rounding first could turn a tiny -w into 0, whose sign is +1
+        b = _quantize("kernel_quantizer", wide, kernel_quantizer, correlation).astype(dtype)
 
     fusible = not beta_scaling and dtype == jnp.float32 and correlation.mode != "binary_weights"
     if fusible and any(activation is known for known, _ in _CLAMPS):
@@ -132,8 +135,9 @@ def _correlate_and_finish_fwd(
         return (v if activation is None else activation(v)).astype(dtype)
 
     y, pull_back = jax.vjp(written_out, *(values[i] for i in varying))
-    varies = tuple(() if i in varying else None for i in range(len(arguments)))  # as structure: it holds no array
-    return y, (pull_back, varies)
+    # Residuals are arrays; which arguments varied is carried by their structure, () or None.
+    varied = tuple(() if i in varying else None for i in range(len(arguments)))
+    return y, (pull_back, varied)
 
 
 def _correlate_and_finish_bwd(
@@ -144,16 +148,19 @@ def _correlate_and_finish_bwd(
     residuals: Any,
     g: Any,
 ) -> tuple[jax.Array | None, ...]:
-    pull_back, varies = residuals
+    pull_back, varied = residuals
     gradients = iter(pull_back(jnp.zeros(g.shape, g.dtype) if isinstance(g, SymbolicZero) else g))
-    return tuple(None if v is None else next(gradients) for v in varies)
+    return tuple(None if v is None else next(gradients) for v in varied)
 
 
 _correlate_and_finish.defvjp(_correlate_and_finish_fwd, _correlate_and_finish_bwd, symbolic_zeros=True)
 
 
-def _quantize(x: jax.Array, quantizer: Quantizer, correlation: Correlation) -> jax.Array:
+def _quantize(name: str, x: jax.Array, quantizer: Quantizer, correlation: Correlation) -> jax.Array:
     q = quantizer(x)
+    if q.shape != x.shape:
+        raise ValueError(f"`{name}` must keep the shape of its argument, {x.shape}, but returned shape {q.shape}")
+    q = q.astype(x.dtype)
     if correlation.mode != "and" or _function(quantizer) is quantizers.ste_heaviside:
         return q
     return (q + 1) / 2
@@ -221,20 +228,21 @@ def _check(
     check_case(implementation, correlation)
 
 
-_WAY_OUT = {
-    quantizers.dorefa: "it has more than one bit, or values in [0, 1]",
-    quantizers.ste_tern: "it has three values",
-    quantizers.magnitude_aware_sign: "use `ste_sign` and `scale=jax.lax.stop_gradient(jbnn.alpha(w))`",
-    quantizers.ste_heaviside: 'its values are 0 and 1, which are for mode="and"',
-}
+_WAY_OUT = (
+    (quantizers.dorefa, "it has more than one bit, or values in [0, 1]"),
+    (quantizers.ste_tern, "it has three values"),
+    (quantizers.magnitude_aware_sign, "use `ste_sign` and `scale=jax.lax.stop_gradient(jbnn.alpha(w))`"),
+    (quantizers.ste_heaviside, 'its values are 0 and 1, which are for mode="and"'),
+)
 
 
 def _check_quantizer(name: str, quantizer: Quantizer, mode: str) -> None:
     function = _function(quantizer)
     if not callable(function):
         raise TypeError(f"`{name}` must be a function to ±1, but was {quantizer!r}")
-    if function in _WAY_OUT and not (function is quantizers.ste_heaviside and mode == "and"):
-        raise ValueError(f"`{name}` must return ±1, but was {function.__name__}: {_WAY_OUT[function]}")
+    for refused, way_out in _WAY_OUT:
+        if function is refused and not (refused is quantizers.ste_heaviside and mode == "and"):
+            raise ValueError(f"`{name}` must return ±1, but was {refused.__name__}: {way_out}")
 
 
 def _function(quantizer: Quantizer) -> Quantizer:

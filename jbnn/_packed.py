@@ -1,17 +1,20 @@
 """Words in, int32 out: the deployed operators, without a float between."""
 
+import math
 import numbers
-import operator
 from collections.abc import Sequence
+from typing import Literal
 
 import jax
 from jax.typing import ArrayLike
 
-from jbnn._bits import WORD, as_words
+from jbnn._bits import WORD, as_index, as_words
 from jbnn._geometry import Geometry, Padding, conv_geometry, dense_geometry
 from jbnn._kernels.choose import check_case
 from jbnn._kernels.correlation import Correlation, Mode
 from jbnn._kernels.primitive import correlate_words
+
+BitMode = Literal["xnor", "and"]
 
 
 def packed_conv(
@@ -19,7 +22,7 @@ def packed_conv(
     w: ArrayLike,
     *,
     channels: int | None = None,
-    mode: Mode = "xnor",
+    mode: BitMode = "xnor",
     window_strides: int | Sequence[int] = 1,
     padding: Padding = "SAME",
     rhs_dilation: int | Sequence[int] = 1,
@@ -88,7 +91,7 @@ def packed_dense(
     w: ArrayLike,
     *,
     channels: int | None = None,
-    mode: Mode = "xnor",
+    mode: BitMode = "xnor",
     implementation: str | None = None,
 ) -> jax.Array:
     """Multiplies packed rows with a packed matrix, exactly.
@@ -121,21 +124,18 @@ def packed_dense(
     x, w = as_words("x", x), as_words("w", w)
     check_dense_ranks(x, w)
     geometry = dense_geometry(channels=_channels(channels, x), features=w.shape[-1])
-    u = _correlate(x.reshape(-1, x.shape[-1]), w, geometry, mode, 0, implementation)
+    u = _correlate(x.reshape(math.prod(x.shape[:-1]), x.shape[-1]), w, geometry, mode, 0, implementation)
     return u.reshape(*x.shape[:-1], w.shape[-1])
 
 
 def _channels(channels: int | None, x: jax.Array) -> int:
     if channels is None:
         return x.shape[-1] * WORD
-    try:
-        return operator.index(channels)
-    except TypeError:
-        raise TypeError(f"`channels` must be an integer, but was {channels!r}") from None
+    return as_index("channels", channels)
 
 
 def _correlate(
-    x: jax.Array, w: jax.Array, geometry: Geometry, mode: Mode, pad_value: int, implementation: str | None
+    x: jax.Array, w: jax.Array, geometry: Geometry, mode: BitMode, pad_value: int, implementation: str | None
 ) -> jax.Array:
     if mode not in ("xnor", "and"):
         raise ValueError(f'`mode` must be "xnor" or "and", but was {mode!r}')

@@ -309,8 +309,8 @@ def exponential(x: ArrayLike, a: ArrayLike = 1.0, b: ArrayLike = 0.0, c: float =
       >>> print(jbnn.activations.exponential(jnp.array([0.0, 3.0]), c=2.0))
       [1. 8.]
     """
-    y = linear(x, a, b)
     _check_base(c)
+    y = linear(x, a, b)
     return jnp.exp(y) if c == -1 else jnp.power(jnp.asarray(c, y.dtype), y)
 
 
@@ -333,8 +333,8 @@ def logarithm(x: ArrayLike, a: ArrayLike = 1.0, b: ArrayLike = 0.0, c: float = -
       >>> print(jbnn.activations.logarithm(jnp.array([1.0, 8.0]), c=2.0))
       [0. 3.]
     """
-    y = linear(x, a, b)
     _check_base(c)
+    y = linear(x, a, b)
     return jnp.log(y) if c == -1 else jnp.log(y) / jnp.log(jnp.asarray(c, y.dtype))
 
 

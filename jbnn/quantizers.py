@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jbnn._bits import pack, sign, unpack_bits
+from jbnn._bits import as_index, pack, sign, unpack_bits
 from jbnn._once import differentiable_once
 
 __all__ = [
@@ -182,8 +182,9 @@ def swish_sign(x: ArrayLike, beta: float = 5.0) -> jax.Array:
 
     def slope(x: jax.Array) -> jax.Array:
         t = jnp.tanh(beta * x / 2)
-        tail = 1 - t * t  # 0 where tanh has reached ±1, also at ±inf, where the other factor is infinite
-        return jnp.where(tail == 0, jnp.zeros_like(x), beta * (2 - beta * x * t) * tail / 2)
+        tail = 1 - t * t
+        x = jnp.where(tail == 0, jnp.zeros_like(x), x)  # x may be infinite where tanh has reached ±1
+        return beta * (2 - beta * x * t) * tail / 2
 
     return _sign_with_slope(_floating(x), slope)
 
@@ -194,7 +195,8 @@ def magnitude_aware_sign(x: ArrayLike, clip: float | None = 1.0) -> jax.Array:
         q(x) = s·sign(x)          dq/dx = s where |x| <= clip, else 0
         s = mean |x| over all axes but the last, its gradient stopped
 
-    Its values are not ±1, so `binary_conv` refuses it. There, `scale=lax.stop_gradient(jbnn.alpha(w))` is the same.
+    Its values are not ±1, so `binary_conv` refuses it. There, `ste_sign` with `scale=lax.stop_gradient(jbnn.alpha(w))`
+    gives the same values, and for the kernel the same gradient.
 
     Args:
       x: floating array of at least one axis; the last is the output channels.
@@ -308,15 +310,15 @@ def dorefa(x: ArrayLike, k: int = 2, mode: Literal["activations", "weights"] = "
 
     Args:
       x: floating array of any shape.
-      k: bits, at least 1.
+      k: bits, from 1 to 24.
       mode: "activations", values in [0, 1], or "weights", values in [-1, 1].
 
     Returns:
       The quantized array in the shape and dtype of x. Weights that are all 0 have y = ½.
 
     Raises:
-      TypeError: x is not floating.
-      ValueError: k is not a positive integer; unknown mode.
+      TypeError: x is not floating, or k no integer.
+      ValueError: k lies outside its range; unknown mode.
 
     Example:
       >>> print(jbnn.quantizers.dorefa(jnp.array([-1.0, 0.4, 0.9]), k=1))
@@ -325,13 +327,14 @@ def dorefa(x: ArrayLike, k: int = 2, mode: Literal["activations", "weights"] = "
     References:
       Zhou et al., DoReFa-Net, 2016, sections 2.2 to 2.4. https://arxiv.org/abs/1606.06160
     """
-    x = _floating(x)
-    if not isinstance(k, int) or k < 1:
-        raise ValueError(f"`k` must be a positive integer, but was {k!r}")
+    x, k = _floating(x), as_index("k", k)
+    if not 1 <= k <= 24:
+        raise ValueError(f"`k` must lie in [1, 24], the bits of a float32's integers, but was {k!r}")
     steps = 2**k - 1
 
     def rounded(y: jax.Array) -> jax.Array:
-        return jnp.round(jnp.clip(y, 0, 1) * steps) / steps
+        wide = y.astype(jnp.float64 if y.dtype == jnp.float64 else jnp.float32)  # float16 ends at 65504
+        return (jnp.round(jnp.clip(wide, 0, 1) * steps) / steps).astype(y.dtype)
 
     if mode == "activations":
         return _pass_between(x, rounded, 0.0, 1.0)

@@ -33,7 +33,9 @@ def bits(arrays):
 
 
 @pytest.mark.parametrize("mode", ["xnor", "and"])
-@pytest.mark.parametrize("options", [{}, {"scale": 0.5, "bias": 1.0}, {"activation": jnp.negative}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{}, {"scale": 0.5, "bias": 1.0}, {"activation": jnp.negative}], ids=["plain", "terms", "activation"]
+)
 def test_two_bits_an_element_are_kept(mode, options):
     """The sign, and whether the gradient passes."""
     assert bits(kept(partial(jbnn.binary_conv, mode=mode, **options), X, W)) == 2 * (X.size + W.size)
@@ -114,7 +116,9 @@ def test_second_derivatives_through_beta_are_refused():
         jax.grad(jax.grad(lambda x: jnp.square(jbnn.binary_dense(x, W[0, 0], beta_scaling=True)).sum()))(X[0, 0, 0] + 9)
 
 
-@pytest.mark.parametrize("options", [{}, {"beta_scaling": True}, {"activation": jnp.square}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{}, {"beta_scaling": True}, {"activation": jnp.square}], ids=["plain", "beta", "activation"]
+)
 @each_mode
 @each_operator
 def test_forward_mode_is_refused(operator, x, w, mode, options):

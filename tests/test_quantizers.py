@@ -300,8 +300,11 @@ def test_a_clip_that_is_not_positive_is_refused(quantizer, clip):
 def test_other_options_out_of_range_are_refused():
     with pytest.raises(ValueError, match=r"`threshold` must not be negative, but was -0\.5"):
         ste_tern(jnp.ones(3), threshold=-0.5)
-    for k in (0, -1, 2.0, "2"):
-        with pytest.raises(ValueError, match=f"`k` must be a positive integer, but was {k!r}"):
+    for k in (2.0, "2"):
+        with pytest.raises(TypeError, match=f"`k` must be an integer, but was {k!r}"):
+            dorefa(jnp.ones(3), k)
+    for k in (0, -1, 25):
+        with pytest.raises(ValueError, match=rf"`k` must lie in \[1, 24\], .* but was {k}"):
             dorefa(jnp.ones(3), k)
     with pytest.raises(ValueError, match='`mode` must be "activations" or "weights", but was \'gradients\''):
         dorefa(jnp.ones(3), mode="gradients")

@@ -29,7 +29,7 @@ def check_case(implementation: str | None, correlation: Correlation) -> None:
     """Refuses, while tracing, a name that no kernel has, and a case that the named kernel can do nowhere."""
     if implementation is None:
         return
-    if implementation not in KERNELS:
+    if implementation not in tuple(KERNELS):
         names = ", ".join(f'"{name}"' for name in KERNELS)
         raise ValueError(f"`implementation` must be None or one of {names}, but was {implementation!r}")
     _refuse_if(implementation, KERNELS[implementation].why_not(correlation))

@@ -54,9 +54,9 @@ class Epilogue:
         if self.bias is not None:
             y = y + lax.broadcast_in_dim(self.bias, y.shape, (y.ndim - 1,))
         if low is not None:
-            y = jnp.maximum(y, low)
+            y = jnp.where(y < low, jnp.float32(low), y)
         if high is not None:
-            y = jnp.minimum(y, high)
+            y = jnp.where(y > high, jnp.float32(high), y)
         return y.astype(self.dtype)
 
 

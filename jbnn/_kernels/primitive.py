@@ -36,12 +36,16 @@ def correlate_words(
 
 
 _correlate_p = Primitive("jbnn_correlate")
-_correlate_p.def_impl(
-    jax.jit(
-        lambda *args, **params: _correlate_p.bind(*args, **params),
-        static_argnames=("correlation", "implementation", "epilogue"),
-    )
+_jitted = jax.jit(
+    lambda *args, **params: _correlate_p.bind(*args, **params),
+    static_argnames=("correlation", "implementation", "epilogue"),
 )
+
+
+@_correlate_p.def_impl
+def _correlate_now(*args: jax.Array, **params: Any) -> jax.Array:
+    with jax.disable_jit(False):  # else the jitted call would come back here
+        return _jitted(*args, **params)
 
 
 def _abstract(x: Any, w: Any, *leaves: Any, correlation: Correlation, implementation: str | None, epilogue: Any) -> Any:
@@ -100,6 +104,10 @@ def _batch(
         return jax.vmap(lambda u, *leaves: jax.tree.unflatten(epilogue, leaves)(u), in_axes)(u, *leaves), 0
     x = jnp.moveaxis(x, x_dim, 0) if mapped[0] else x
     w = jnp.moveaxis(w, w_dim, 0) if mapped[1] else w
+    if 0 in (x.shape[0], w.shape[0]):
+        images = x.shape[1] if mapped[0] else x.shape[0]
+        dtype = jnp.int32 if (finish := jax.tree.unflatten(epilogue, leaves)) is None else finish.dtype
+        return jnp.zeros((0, images, *correlation.geometry.output, correlation.geometry.features), dtype), 0
     fold = fold_pairs if all(mapped[:2]) else fold_images if mapped[0] else fold_kernels
     x, w, geometry, unfold = fold(x, w, correlation.geometry)
     correlation = dataclasses.replace(correlation, geometry=geometry)
