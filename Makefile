@@ -3,9 +3,10 @@ DEMO   ?= examples.digits
 EXTRAS := demo,lint,test
 VENV   := .venv
 STAMP  := $(VENV)/.installed
+DOCS   := $(VENV)/.installed-docs
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint
+.PHONY: help venv demo test lint docs
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' Makefile
@@ -23,8 +24,18 @@ lint: $(STAMP)  ## check style, formatting and types
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
 
+docs: $(DOCS)  ## build the documentation, run its examples, check its links (Python 3.11 or newer)
+	@rm -rf docs/_build
+	@$(VENV)/bin/sphinx-build -q -W --keep-going docs docs/_build/html
+	@$(VENV)/bin/python docs/check.py docs/_build/html
+
 $(STAMP): pyproject.toml
 	@echo "$(VENV): installing jbnn[$(EXTRAS)], which takes a minute or two"
 	@$(PYTHON) -m venv $(VENV)
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[$(EXTRAS)]'
+	@touch $@
+
+$(DOCS): $(STAMP)
+	@echo "$(VENV): installing jbnn[docs], which takes a minute or two"
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
 	@touch $@
