@@ -1,8 +1,9 @@
 """XNOR-Net's beta: how large the input was, at each position, before it became bits."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
 from jbnn._bits import pack, unpack_bits
@@ -17,16 +18,14 @@ def beta(z: jax.Array, geometry: Geometry) -> jax.Array:
     """
     if 0 in geometry.output:
         return jnp.zeros((z.shape[0], *geometry.output, 1), z.dtype)
-    image = pad_image(jnp.mean(_magnitude(z), axis=-1), 0, geometry)
-    sums = lax.reduce_window(
-        image,
-        np.zeros((), z.dtype),
-        lax.add,
-        (1, *geometry.window),
-        (1, *geometry.strides),
-        "VALID",
-        window_dilation=(1, *geometry.rhs_dilation),
-    )
+    # The box is a product over the axes: sums of slices, one axis at a time. (`lax.reduce_window` would do it at once,
+    # but jax-metal has it for four axes only.)
+    sums = pad_image(jnp.mean(_magnitude(z), axis=-1), 0, geometry)
+    for axis, (k, n, s, d) in enumerate(
+        zip(geometry.window, geometry.output, geometry.strides, geometry.rhs_dilation, strict=True), start=1
+    ):
+        rows = [lax.slice_in_dim(sums, i * d, i * d + (n - 1) * s + 1, s, axis) for i in range(k)]
+        sums = functools.reduce(lax.add, rows)
     return (sums / geometry.taps)[..., None]
 
 

@@ -1,0 +1,189 @@
+"""Every public function of jbnn as the audit for Apple's plugins sees it: on which arguments, in which forms.
+
+Arguments are shapes; nothing is computed.
+"""
+
+import types
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import ShapeDtypeStruct as Array
+
+import jbnn
+from jbnn import activations, quantizers
+
+
+class Case(NamedTuple):
+    id: str  # begins with the public name
+    function: Callable
+    args: tuple
+    wrt: tuple = ()  # the arguments that it is differentiated in
+
+
+def public_names(module=jbnn, prefix=""):
+    """The names of jbnn and of its public modules, as a user writes them after `jbnn.`."""
+    for name in module.__all__:
+        thing = getattr(module, name)
+        if isinstance(thing, types.ModuleType):
+            yield from public_names(thing, f"{prefix}{name}.")
+        else:
+            yield prefix + name
+
+
+NOT_A_COMPUTATION = {"implementations": "says what can run here"}
+
+
+def f32(*shape):
+    return Array(shape, jnp.float32)
+
+
+def words(*shape):
+    return Array(shape, jnp.uint32)
+
+
+X, W = f32(2, 5, 4, 33), f32(3, 3, 33, 5)
+X_WORDS, W_WORDS = words(2, 5, 4, 2), words(3, 3, 2, 5)
+TERMS = {"input_bias": f32(33), "input_scale": f32(33), "scale": f32(5), "bias": f32(5)}
+
+
+def conv(note, x=X, w=W, **options):
+    return Case(
+        f"binary_conv: {note}", partial(jbnn.binary_conv, **options), (x, w), (0, 1)[: 1 + (w.dtype == x.dtype)]
+    )
+
+
+def with_terms(function, **options):
+    return lambda x, w, terms: function(x, w, **terms, **options)
+
+
+def transpose(note, x=X, w=W, **options):
+    options = {"window_strides": 2, **options}
+    return Case(f"binary_conv_transpose: {note}", partial(jbnn.binary_conv_transpose, **options), (x, w), (0, 1))
+
+
+def packed(note, x=X_WORDS, w=W_WORDS, **options):
+    return Case(f"packed_conv: {note}", partial(jbnn.packed_conv, **options), (x, w))
+
+
+OPERATORS = [
+    conv("xnor"),
+    conv("pad_value -1, strides, dilation", pad_value=-1, window_strides=2, rhs_dilation=2),
+    conv("and", mode="and", pad_value=1, input_quantizer=quantizers.ste_heaviside),
+    conv("binary_weights", mode="binary_weights", pad_value=0.5),
+    conv("packed kernel", w=W_WORDS),
+    conv("unpacked", implementation="unpacked", window_strides=2),
+    conv("bfloat16", Array(X.shape, jnp.bfloat16), Array(W.shape, jnp.bfloat16)),
+    conv("float16", Array(X.shape, jnp.float16), Array(W.shape, jnp.float16)),
+    conv("groups", f32(2, 5, 4, 66), feature_group_count=2, w=f32(3, 3, 33, 4)),
+    conv("depthwise", f32(2, 5, 4, 33), feature_group_count=33, w=f32(3, 3, 1, 66)),
+    conv("cropped", padding=((-1, 2), (3, -2))),
+    conv("cropped past the image, padded after it", f32(1, 3, 4, 33), f32(2, 2, 33, 3), padding=((-4, 4), (1, 1))),
+    conv("1-D", f32(2, 9, 70), f32(3, 70, 4)),
+    conv("3-D", f32(1, 3, 4, 5, 33), f32(2, 3, 1, 33, 4)),
+    conv("3-D, groups", f32(1, 3, 4, 5, 12), f32(2, 3, 1, 4, 6), feature_group_count=3),
+    conv("deep", f32(1, 6, 7, 400), f32(3, 4, 400, 4)),
+    conv("beta", beta_scaling=True, window_strides=2),
+    conv("beta, 1-D, one window", f32(2, 5, 33), f32(5, 33, 3), beta_scaling=True, padding="VALID"),
+    conv("beta, 3-D", f32(1, 3, 4, 5, 33), f32(2, 3, 1, 33, 4), beta_scaling=True),
+    conv("empty batch", f32(0, 5, 4, 33)),
+    Case("binary_conv: terms", with_terms(jbnn.binary_conv, activation=activations.relu), (X, W, TERMS), (0, 1, 2)),
+    transpose("xnor"),
+    transpose("pad_value 1", pad_value=1, rhs_dilation=2),
+    transpose("binary_weights", mode="binary_weights"),
+    transpose("beta", beta_scaling=True),
+    Case("binary_dense: xnor", jbnn.binary_dense, (f32(6, 33), f32(33, 5)), (0, 1)),
+    Case("binary_dense: and", partial(jbnn.binary_dense, mode="and"), (f32(6, 33), f32(33, 5)), (0, 1)),
+    Case(
+        "binary_dense: binary_weights, terms, beta",
+        with_terms(jbnn.binary_dense, mode="binary_weights", beta_scaling=True),
+        (f32(2, 6, 33), f32(33, 5), TERMS),
+        (0, 1, 2),
+    ),
+    packed("xnor"),
+    packed("and", mode="and", pad_value=1, channels=33),
+    packed("groups", words(2, 5, 4, 4), channels=66, feature_group_count=2, w=words(3, 3, 2, 4)),
+    packed("deep", words(1, 6, 7, 13), words(3, 4, 13, 4), pad_value=-1),
+    packed("1-D", words(2, 9, 3), words(3, 3, 4)),
+    packed("3-D", words(1, 3, 4, 5, 2), words(2, 3, 1, 2, 4)),
+    packed("unpacked", implementation="unpacked"),
+    Case("packed_dense: xnor", jbnn.packed_dense, (words(6, 2), words(2, 5))),
+    Case(
+        "packed_dense: deep, unpacked",
+        partial(jbnn.packed_dense, implementation="unpacked"),
+        (words(6, 2), words(2, 5)),
+    ),
+    Case("packed_dense: deep", jbnn.packed_dense, (words(6, 40), words(40, 5))),
+    Case("alpha", jbnn.alpha, (W,), (0,)),
+]
+
+BITS = [
+    *(Case(f"sign: {d}", jbnn.sign, (Array((3, 33), d),), (0,)) for d in ("float32", "bfloat16", "float16")),
+    *(Case(f"sign: {d}", jbnn.sign, (Array((3, 33), d),)) for d in ("int8", "int32")),
+    *(Case(f"pack: {d}", jbnn.pack, (Array((3, 33), d),)) for d in ("float32", "bfloat16", "float16", "int8", "bool")),
+    Case("pack: kernel", partial(jbnn.pack, axis=-2), (W,)),
+    Case("pack: groups", partial(jbnn.pack, groups=3), (f32(2, 99),)),
+    *(
+        Case(f"unpack: {d}", partial(jbnn.unpack, size=33, dtype=d), (words(3, 2),))
+        for d in ("float32", "bfloat16", "int8")
+    ),
+    Case("unpack: kernel", partial(jbnn.unpack, size=33, axis=-2), (W_WORDS,)),
+    Case("unpack: groups", partial(jbnn.unpack, size=99, groups=3), (words(2, 6),)),
+    *(
+        Case(f"population_count: {d}", jbnn.population_count, (Array((3, 7), d),))
+        for d in ("uint8", "uint16", "uint32")
+    ),
+]
+
+
+def of_floats(module, name, note="", dtype=jnp.float32, **options):
+    short = module.__name__.removeprefix("jbnn.")
+    function = partial(getattr(module, name), **options)
+    return Case(f"{short}.{name}{note and f': {note}'}", function, (Array((6, 33), dtype),), (0,))
+
+
+QUANTIZERS = [
+    *(of_floats(quantizers, name) for name in quantizers.__all__),
+    *(of_floats(quantizers, name, "bfloat16", jnp.bfloat16) for name in quantizers.__all__),
+    of_floats(quantizers, "ste_sign", "no clip", clip=None),
+    of_floats(quantizers, "ste_tern", "ternary weight networks", ternary_weight_networks=True),
+    of_floats(quantizers, "dorefa", "weights", mode="weights"),
+]
+
+PARAMETERS = {"linear": {"a": 2.0, "b": 1.0}, "relun": {"a": 0.1}, "power": {"a": 2.0, "b": 1.0, "c": 2.0}}
+ACTIVATIONS = [
+    *(
+        of_floats(activations, name, note, dtype, **PARAMETERS.get(name, {}))
+        for name in activations.__all__
+        if name != "prelu"
+        for note, dtype in (("", jnp.float32), ("float16", jnp.float16))
+    ),
+    Case("activations.prelu", activations.prelu, (f32(6, 33), f32(33)), (0, 1)),
+    of_floats(activations, "exponential", "base 2", c=2.0),
+    of_floats(activations, "logarithm", "base 10", c=10.0),
+]
+
+CASES = [*OPERATORS, *BITS, *QUANTIZERS, *ACTIVATIONS]
+
+
+def gradient(case):
+    def total(*args):
+        y = case.function(*args).astype(jnp.float32)
+        return (y * y).sum()  # so that what arrives at y varies with the arguments, and is batched with them
+
+    return jax.grad(total, case.wrt)
+
+
+def batched(args):
+    return jax.tree.map(lambda arg: Array((3, *arg.shape), arg.dtype), args)
+
+
+def forms(case):
+    """The function, its gradient, and both of a batch in every argument: (function, arguments) by name."""
+    yield "forward", (case.function, case.args)
+    yield "vmap", (jax.vmap(case.function), batched(case.args))
+    if case.wrt:
+        yield "gradient", (gradient(case), case.args)
+        yield "vmap of gradient", (jax.vmap(gradient(case)), batched(case.args))
