@@ -19,8 +19,11 @@ def materialize(x: jax.Array) -> jax.Array:
 
 
 def _through_an_empty_loop(x: jax.Array) -> jax.Array:
+    one = jnp.ones((), x.dtype)
     turns = lax.optimization_barrier(jnp.int32(0))
-    _, x = lax.while_loop(lambda state: state[0] < turns, lambda state: (state[0] + 1, -state[1]), (jnp.int32(0), x))
+    _, x = lax.while_loop(
+        lambda state: state[0] < turns, lambda state: (state[0] + 1, state[1] + one), (jnp.int32(0), x)
+    )
     return x
 
 

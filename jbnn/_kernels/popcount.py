@@ -55,6 +55,8 @@ def why_not(correlation: Correlation) -> str | None:
 def conv(x: jax.Array, w: jax.Array, correlation: Correlation, epilogue: Epilogue | None) -> jax.Array:
     """Words x (N, *S, G·W) and w (*K, W, O) to int32 (N, *S', O), or to the epilogue's dtype."""
     g = correlation.geometry
+    # Stored first: fused with the packing of an image, neither its padding nor the taps that read it would vectorise.
+    x = materialize(x)
     # Unused bits are cleared after padding: they may hold anything, and the padding fills whole words.
     x = pad_image(x, ALL_ONES if correlation.pad_value > 0 else 0, g)
     if g.channels_per_group % WORD:
