@@ -106,9 +106,9 @@ def _count_in_chunks(x: jax.Array, w: jax.Array, correlation: Correlation) -> ja
         counts = [_population(_combine(some[..., j], rows[j], correlation)) for j in range(size)]
         return total + functools.reduce(lax.add, counts)
 
-    start = jnp.broadcast_to(
-        _split_groups(-_ones_of_dead_taps(w, correlation), g), (*words.shape[:-1], kernel.shape[-1])
-    )
+    # What a loop carries must start with the type, sharding included, that one turn of it returns.
+    nothing = _population(_combine(words[..., 0], kernel[0], correlation) & np.uint32(0))
+    start = nothing - _split_groups(_ones_of_dead_taps(w, correlation), g)[None]
     return _join_groups(lax.fori_loop(0, chunks, add_chunk, start), g)
 
 
