@@ -80,4 +80,5 @@ def _inline(line, own_name):
             return f"``{code}``"
         return f":py:func:`{code} <{target}>`" if target else f":py:mod:`{code}`"
 
+    line = re.sub(r"^(\s*\w)\.$", r"\1\\.", line)  # "x." alone would begin a list
     return SPAN.sub(replace, line)
