@@ -355,7 +355,7 @@ def identity(x: ArrayLike) -> jax.Array:
       x: any array.
 
     Returns:
-      x.
+      x, unchanged.
 
     Example:
       >>> print(jbnn.quantizers.identity(jnp.array([1.0, -1.0])))

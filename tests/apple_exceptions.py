@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from apple_programs import METAL_RUNS_WITH_THIS_JAX, MPS_RUNS_WITH_THIS_JAX
+from jax_versions import METAL_RUNS_HERE, MPS_RUNS_HERE
 
 EVERY_FORM = "forward", "vmap", "gradient", "vmap of gradient"
 
@@ -37,7 +37,7 @@ _MPS = [
         )
     ),
 ]
-EXCEPTIONS = [*(_METAL if METAL_RUNS_WITH_THIS_JAX else []), *(_MPS if MPS_RUNS_WITH_THIS_JAX else [])]
+EXCEPTIONS = [*(_METAL if METAL_RUNS_HERE else []), *(_MPS if MPS_RUNS_HERE else [])]
 
 
 def expected(plugin, case, form):

@@ -21,13 +21,11 @@ import numpy as np
 import oracle
 from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
+from jax_versions import HAS_EXPLICIT_MESHES, shard_map
 
 import jbnn
 
 AXES = "batch", "model"
-EXPLICIT = hasattr(jax, "set_mesh")
-"""Whether this JAX has meshes of explicit axes, where a sharding is part of an array's type."""
-
 RNG = np.random.default_rng(0)
 
 
@@ -112,12 +110,7 @@ def mapped(function, mesh, layout, arguments):
 
     specs = placed(layout, *arguments)
     (out,) = of_result("", layout, arguments)
-    if hasattr(jax, "shard_map"):
-        return jax.shard_map(local, mesh=mesh, in_specs=specs, out_specs=out)
-    from jax.experimental.shard_map import shard_map
-
-    # There every primitive needs a rule of its own to be checked, and the gradient rules of JAX itself lack one.
-    return shard_map(local, mesh=mesh, in_specs=specs, out_specs=out, check_rep=False)
+    return shard_map(local, mesh=mesh, in_specs=specs, out_specs=out)
 
 
 MAPPED = {
@@ -130,7 +123,7 @@ MAPPED = {
 def cases(devices):
     """What runs on so many devices: (kind of mesh, program, layout)."""
     names = PROGRAMS if devices == 4 else CORE
-    kinds = ["auto", "explicit"] if EXPLICIT else ["auto"]
+    kinds = ["auto", "explicit"] if HAS_EXPLICIT_MESHES else ["auto"]
     partitioned = [(kind, name, layout) for kind in kinds for name in names for layout in LAYOUTS]
     by_hand = [("shard_map", name, layout) for name in MAPPED for layout in LAYOUTS if name in names]
     return [case for case in partitioned + by_hand if _has_sense(*case)]

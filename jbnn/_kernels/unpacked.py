@@ -4,16 +4,15 @@ Its sums of ±1 are integers, and float32 holds every integer up to 2^24.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.sharding import NamedSharding, PartitionSpec
 from jax.typing import DTypeLike
 
 from jbnn._bits import unpack_bits
 from jbnn._geometry import Geometry, pad_image
+from jbnn._jax_versions import conv_out_sharding
 from jbnn._kernels.correlation import Correlation, Epilogue
 
 EXACT_TERMS = 2**24
@@ -72,19 +71,8 @@ def float_conv(a: jax.Array, b: jax.Array, correlation: Correlation) -> jax.Arra
         rhs_dilation=g.rhs_dilation,
         dimension_numbers=(f"N{spatial}C", f"{spatial}IO", f"N{spatial}C"),
         feature_group_count=g.groups,
-        **_out_sharding(a, b),
+        **conv_out_sharding(a, b),
     )
-
-
-def _out_sharding(a: jax.Array, b: jax.Array) -> dict[str, Any]:
-    """The result's sharding, on a mesh of explicit axes: JAX derives it only where the kernel is not sharded."""
-    if not hasattr(jax, "set_mesh"):  # nor are there such meshes
-        return {}
-    types: list[Any] = [jax.typeof(array) for array in (a, b)]
-    image, kernel = (type_.sharding for type_ in types)
-    if jax.sharding.AxisType.Explicit not in image.mesh.axis_types:
-        return {}
-    return {"out_sharding": NamedSharding(image.mesh, PartitionSpec(*image.spec[:-1], kernel.spec[-1]))}
 
 
 def _float_dense(a: jax.Array, b: jax.Array, g: Geometry) -> jax.Array:
