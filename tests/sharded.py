@@ -54,6 +54,10 @@ def scaled(x, w):
     return jbnn.binary_conv(x, w, scale=jbnn.alpha(w), window_strides=2, pad_value=-1)
 
 
+def grouped(x, w, scale, bias):
+    return jbnn.binary_conv(x, w, scale=scale, bias=bias, feature_group_count=4)
+
+
 def gradient(function):
     """In every argument, of a loss whose slope differs from output to output."""
 
@@ -63,7 +67,6 @@ def gradient(function):
     return lambda *args: jax.grad(loss, argnums=tuple(range(len(args))))(*args)
 
 
-# Not here: gradients of grouped convolutions, whose kernel gradient XLA itself gets wrong on a mesh of two axes.
 PROGRAMS = {
     "packed_conv": (jbnn.packed_conv, *words(X, W)),
     "packed_conv, unpacked": (functools.partial(jbnn.packed_conv, implementation="unpacked"), *words(X, W)),
@@ -73,6 +76,7 @@ PROGRAMS = {
     "gradient of conv": (gradient(conv), X, W, *TERMS),
     "gradient of bare conv": (gradient(jbnn.binary_conv), X, W),
     "gradient of conv, scaled": (gradient(scaled), X, W),
+    "gradient of conv, grouped": (gradient(grouped), X, W[:, :, :32], *TERMS),
     "gradient of dense": (gradient(jbnn.binary_dense), VECTORS, MATRIX),
 }
 CORE = "packed_conv", "conv", "gradient of conv"
@@ -132,6 +136,8 @@ def cases(devices):
 def _has_sense(kind, name, layout):
     if layout == "rows":
         return kind != "shard_map" and name in CORE
+    if "grouped" in name:  # shared outputs are shared groups: the images' gradient is then gathered
+        return layout == "batch"
     if "bare" in name:
         return kind == "shard_map"
     if kind == "explicit":  # what JAX decides from types, it decides alike for programs of the same operations
