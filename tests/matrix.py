@@ -4,7 +4,8 @@
     python tests/matrix.py --check                    fails if they say anything else, and prints what was counted
     python tests/matrix.py --record DEVICE FILE.xml   prints one run on a device that CI has not, to be kept in RECORDS
 
-A result is pytest's JUnit file, named after its version of JAX: jax-0.4.34.xml. Records are the same, counted by module.
+A result is pytest's JUnit file, named after its version of JAX: jax-0.4.34.xml. Records are the same, counted by
+module.
 """
 
 import argparse
