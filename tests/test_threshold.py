@@ -88,6 +88,32 @@ def test_it_is_made_of_concrete_arrays_only():
     jax.tree.map(assert_array_equal, jax.jit(lambda: jbnn.sign_threshold(one, one))(), jbnn.sign_threshold(one, one))
 
 
+@pytest.mark.parametrize(
+    "scale, bias, message",
+    [
+        (np.ones(3), 0.0, "`scale` must have dtype float32, bfloat16 or float16, but has dtype float64"),
+        (0.5, np.float64(1), "`bias` must have dtype float32, bfloat16 or float16, but has dtype float64"),
+        (np.ones(3, np.int32), 0.0, "`scale` must have dtype float32, bfloat16 or float16, but has dtype int32"),
+        (True, 0.0, "`scale` must have dtype float32, bfloat16 or float16, but has dtype bool"),
+    ],
+)
+def test_what_would_be_rounded_is_refused(scale, bias, message):
+    with pytest.raises(TypeError, match=message):
+        jbnn.sign_threshold(scale, bias)
+
+
+@pytest.mark.parametrize(
+    "scale, bias, message",
+    [
+        (np.ones(3), np.ones(4), r"`scale` and `bias` must have the same length, but have shapes \(3,\) and \(4,\)"),
+        (np.ones((3, 1)), np.ones(3), r"`scale` must be a scalar or have shape \(O,\), but has shape \(3, 1\)"),
+    ],
+)
+def test_wrong_shapes_are_refused(scale, bias, message):
+    with pytest.raises(ValueError, match=message):
+        jbnn.sign_threshold(np.float32(scale), np.float32(bias))
+
+
 # implementations
 
 WIDTHS = [(1, 1), (1, 31), (1, 32), (1, 33), (1, 70), (2, 32), (2, 70), (33, 33)]

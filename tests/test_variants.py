@@ -110,7 +110,7 @@ OPTIONS = {
     "packed_max_pool": (
         jbnn.packed_max_pool,
         [X_WORDS],
-        {"window": (3, 2), "window_strides": (1, 2), "padding": "SAME"},
+        {"window": (3, 2), "window_strides": 2, "padding": "SAME"},
     ),
     "binary_conv": (jbnn.binary_conv, [X, W], {**CONV, "scale": 0.5, "beta_scaling": True}),
     "binary_dense": (jbnn.binary_dense, [VECTORS, MATRIX], {"mode": "and", "scale": 0.5}),
