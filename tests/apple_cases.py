@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import ShapeDtypeStruct as Array
 
 import jbnn
-from jbnn import activations, convolution, quantizers
+from jbnn import activations, convolution, interchange, quantizers
 
 
 class Case(NamedTuple):
@@ -168,6 +168,13 @@ ORDINARY = [
     ordinary("dequantize_linear", "ranges", Array((3, 3, 6, 4), jnp.uint8), f32(4), f32(4), wrt=(1, 2)),
     ordinary("dequantize_lookup", "table", Array((3, 3, 6, 4), jnp.uint8), f32(256), wrt=(1,)),
 ]
+BYTES = Array((99,), jnp.uint8)
+INTERCHANGE = [
+    Case("interchange.to_larq", partial(interchange.to_larq, channels=33), (W_WORDS,)),
+    Case("interchange.from_larq", interchange.from_larq, (Array((5, 3, 3, 2), jnp.int32),)),
+    Case("interchange.to_openvino", partial(interchange.to_openvino, channels=33), (W_WORDS,)),
+    Case("interchange.from_openvino", partial(interchange.from_openvino, shape=(6, 11, 4, 3)), (BYTES,)),
+]
 
 BITS = [
     *(Case(f"sign: {d}", jbnn.sign, (Array((3, 33), d),), (0,)) for d in ("float32", "bfloat16", "float16")),
@@ -215,7 +222,7 @@ ACTIVATIONS = [
     of_floats(activations, "logarithm", "base 10", c=10.0),
 ]
 
-CASES = [*OPERATORS, *ORDINARY, *BITS, *QUANTIZERS, *ACTIVATIONS]
+CASES = [*OPERATORS, *ORDINARY, *INTERCHANGE, *BITS, *QUANTIZERS, *ACTIVATIONS]
 
 
 def gradient(case):

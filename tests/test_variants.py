@@ -12,7 +12,7 @@ import pytest
 from absl.testing import parameterized
 
 import jbnn
-from jbnn import activations, convolution, quantizers
+from jbnn import activations, convolution, interchange, quantizers
 
 RNG = np.random.default_rng(0)
 
@@ -53,6 +53,10 @@ CALLS = {
     "convolution.cross_channel_normalization": (convolution.cross_channel_normalization, X),
     "convolution.dequantize_linear": (lambda w: convolution.dequantize_linear(w, -1.0, 1.0), BYTES),
     "convolution.dequantize_lookup": (convolution.dequantize_lookup, BYTES, normal(256)),
+    "interchange.to_larq": (lambda w: interchange.to_larq(w, channels=33), W_WORDS),
+    "interchange.from_larq": (lambda w: interchange.from_larq(w, channels=190), W_WORDS),
+    "interchange.to_openvino": (lambda w: interchange.to_openvino(w, channels=33), W_WORDS),
+    "interchange.from_openvino": (lambda data: interchange.from_openvino(data, (6, 11, 4, 3)), BYTES.ravel()[:99]),
     "quantizers.ste_sign": (quantizers.ste_sign, X),
     "quantizers.approx_sign": (quantizers.approx_sign, X),
     "quantizers.swish_sign": (quantizers.swish_sign, X),
