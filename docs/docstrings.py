@@ -12,11 +12,18 @@ import re
 
 import jbnn
 
-MODULES = {"jbnn": jbnn, "jbnn.quantizers": jbnn.quantizers, "jbnn.activations": jbnn.activations}
+MODULES = {
+    "jbnn": jbnn,
+    "jbnn.quantizers": jbnn.quantizers,
+    "jbnn.activations": jbnn.activations,
+    "jbnn.convolution": jbnn.convolution,
+    "jbnn.interchange": jbnn.interchange,
+}
 # Names are linked as they are written; those of activations only with their module, being everyday words.
 PUBLIC = {f"{module}.{name}": f"{module}.{name}" for module, names in MODULES.items() for name in names.__all__}
-PUBLIC |= {name: f"jbnn.quantizers.{name}" for name in jbnn.quantizers.__all__}
-PUBLIC |= {name: f"jbnn.{name}" for name in jbnn.__all__} | {"jbnn.quantizers": "", "jbnn.activations": ""}
+for module in (jbnn.quantizers, jbnn.convolution, jbnn.interchange):
+    PUBLIC |= {name: f"{module.__name__}.{name}" for name in module.__all__}
+PUBLIC |= {name: f"jbnn.{name}" for name in jbnn.__all__} | dict.fromkeys(MODULES.keys() - {"jbnn"}, "")
 SPAN = re.compile(r"`([^`]+)`|([*|])")
 
 

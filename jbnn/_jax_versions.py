@@ -9,6 +9,9 @@ from jax.sharding import NamedSharding, PartitionSpec
 HAS_EXPLICIT_MESHES = hasattr(jax, "set_mesh")
 """Whether there are meshes of explicit axes, where a sharding is part of an array's type."""
 
+DIFFERENTIATES_WIDER_CONVOLUTIONS = jax.__version_info__ >= (0, 10)
+"""Whether a convolution has a gradient in JAX if `preferred_element_type` is not the dtype of its operands."""
+
 
 def conv_out_sharding(image: jax.Array, kernel: jax.Array) -> dict[str, Any]:
     """The sharding of a convolution's result, as an argument for lax, on a mesh of explicit axes; else no argument.
