@@ -26,6 +26,7 @@ from jbnn.mps._enums import (
     PaddingMethod,
     WeightsQuantizationType,
 )
+from jbnn.mps._float import convolution, convolution_gradient, convolution_transpose
 from jbnn.mps._padding import padding_policy
 from jbnn.mps._source import ArrayDataSource, DataSource
 
@@ -46,6 +47,9 @@ __all__ = [
     "WeightsQuantizationType",
     "binary_convolution",
     "binary_fully_connected",
+    "convolution",
+    "convolution_gradient",
+    "convolution_transpose",
     "dense_words",
     "kernel_from_weights",
     "pack_weights",

@@ -6,11 +6,12 @@ from jax.typing import ArrayLike
 
 from jbnn._binary import binary_conv
 from jbnn._operator import Quantizer, as_image
-from jbnn._threshold import fold_batch_norm
-from jbnn.convolution import depth_to_space
+from jbnn.mps._borders import with_borders
 from jbnn.mps._descriptor import ConvolutionDescriptor
+from jbnn.mps._destination import Position, Rectangle, as_destination, into
 from jbnn.mps._enums import BinaryConvolutionFlags, BinaryConvolutionType, EdgeMode, as_member
-from jbnn.mps._placement import Padding, Placement, Position, Rectangle, as_destination, into, place, with_borders
+from jbnn.mps._finish import folded, to_pixels
+from jbnn.mps._placement import Padding, Placement, place
 from jbnn.mps._source import DataSource, bias, binary_kernel, check_source
 from jbnn.quantizers import ste_sign
 
@@ -75,7 +76,7 @@ def binary_convolution(
         it, or, without a destination, as many rows and columns as SIZE_SAME gives. As in MPS the origin has no
         influence on what is read.
       destination: (N, H', W', channels), which the result is written into, at `clip`.
-      edge_mode: ZERO or CLAMP.
+      edge_mode: ZERO, CLAMP, MIRROR or MIRROR_WITH_EDGE; MPS defines the first two.
       input_quantizer: gives the surrogate gradient of the sign of z, as in `jbnn.binary_conv`.
       kernel_quantizer: the same for latent weights.
       implementation: as in `jbnn.binary_conv`.
@@ -186,11 +187,11 @@ def binary_fully_connected(
     """
     x = as_image(x)
     descriptor = check_source(x, source)
-    check_fully_connected(x, descriptor)
+    _check_fully_connected(x, descriptor)
     return _binary(
         x,
         source,
-        Placement(((0, 0), (0, 0)), (0, 0)),
+        Placement(((0, 0), (0, 0))),
         None,
         EdgeMode.ZERO,
         type=type,
@@ -220,8 +221,8 @@ def _binary(
     mode = _MODES[as_member("type", type, BinaryConvolutionType)]
     flags = as_member("flags", flags, BinaryConvolutionFlags)
     w = binary_kernel(source)
-    scale, offset, input_bias, input_scale = _initialised(source, scale_value, *terms)
-    scale, offset = _normalised(scale, offset, descriptor)
+    scale, output_bias, input_bias, input_scale = _initialised(source, scale_value, *terms)
+    scale, output_bias = folded(scale, output_bias, descriptor)
     y = binary_conv(
         with_borders(x, placement.pairs, edge_mode),
         w,
@@ -233,14 +234,14 @@ def _binary(
         input_bias=input_bias,
         input_scale=input_scale,
         scale=scale,
-        bias=offset,
+        bias=output_bias,
         beta_scaling=bool(flags & BinaryConvolutionFlags.USE_BETA_SCALING),
         activation=descriptor.fused_neuron.activation,
         input_quantizer=quantizers[0],
         kernel_quantizer=quantizers[1],
         implementation=implementation,
     )
-    return into(destination, sub_pixel(y, descriptor), placement.origin)
+    return into(destination, to_pixels(y, descriptor), placement.origin)
 
 
 def _initialised(
@@ -254,15 +255,13 @@ def _initialised(
     """Scale, bias, input bias and input scale by one of MPS's two initialisers."""
     inputs, outputs = source.descriptor.input_feature_channels, source.descriptor.output_feature_channels
     terms = {
-        "output_bias_terms": _terms("output_bias_terms", output_bias, outputs, "O"),
         "output_scale_terms": _terms("output_scale_terms", output_scale, outputs, "O"),
+        "output_bias_terms": _terms("output_bias_terms", output_bias, outputs, "O"),
         "input_bias_terms": _terms("input_bias_terms", input_bias, inputs, "C"),
         "input_scale_terms": _terms("input_scale_terms", input_scale, inputs, "C"),
     }
     if scale_value is None:
-        return terms["output_scale_terms"], terms["output_bias_terms"], terms["input_bias_terms"], terms[
-            "input_scale_terms"
-        ]
+        return tuple(terms.values())
     for name, value in terms.items():
         if value is not None:
             raise ValueError(f"`{name}` must be None with `scale_value`: they belong to two initialisers")
@@ -283,21 +282,7 @@ def _terms(name: str, value: ArrayLike | None, size: int, letter: str) -> jax.Ar
     return value
 
 
-def _normalised(
-    scale: jax.Array | None, offset: jax.Array | None, descriptor: ConvolutionDescriptor
-) -> tuple[jax.Array | None, jax.Array | None]:
-    """Scale and bias with the descriptor's batch normalisation in them."""
-    norm = descriptor.batch_normalization
-    if norm is None:
-        return scale, offset
-    mean, variance, gamma, beta = (
-        None if value is None else jnp.asarray(value, jnp.float32)
-        for value in (norm.mean, norm.variance, norm.gamma, norm.beta)
-    )
-    return fold_batch_norm(mean, variance, gamma, beta, epsilon=norm.epsilon, scale=scale, bias=offset)
-
-
-def check_fully_connected(x: jax.Array, descriptor: ConvolutionDescriptor) -> None:
+def _check_fully_connected(x: jax.Array, descriptor: ConvolutionDescriptor) -> None:
     """A fully connected layer has a window that is the image, and nothing else."""
     if x.shape[1:3] != descriptor.window:
         raise ValueError(
@@ -311,9 +296,3 @@ def check_fully_connected(x: jax.Array, descriptor: ConvolutionDescriptor) -> No
             )
     if descriptor.channel_multiplier or descriptor.sub_pixel_scale_factor != 1:
         raise ValueError("the descriptor of a fully connected layer must be neither depthwise nor sub-pixel")
-
-
-def sub_pixel(y: jax.Array, descriptor: ConvolutionDescriptor) -> jax.Array:
-    """What the sub-pixel subclass does to the result."""
-    factor = descriptor.sub_pixel_scale_factor
-    return y if factor == 1 else depth_to_space(y, factor)

@@ -39,6 +39,39 @@ _NEURONS: dict[NeuronType, tuple[Callable[..., jax.Array], str]] = {
 _REQUIRED = {NeuronType.LINEAR: "ab", NeuronType.RELUN: "a", NeuronType.POWER: "abc"}
 
 
+def _set(frozen: object, name: str, value: object) -> None:
+    """What a frozen dataclass offers for making its fields canonical."""
+    object.__setattr__(frozen, name, value)
+
+
+def _at_least(least: int, name: str, value: int) -> int:
+    try:
+        value = operator.index(value)
+    except TypeError:
+        raise TypeError(f"`{name}` must be an integer, but was {value!r}") from None
+    if value < least:
+        raise ValueError(f"`{name}` must be at least {least}, but was {value}")
+    return value
+
+
+def _real(name: str, value: float) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"`{name}` must be a number, but was {value!r}") from None
+
+
+def _reals(name: str, values: ArrayLike) -> tuple[float, ...]:
+    if isinstance(values, jax.core.Tracer):
+        raise TypeError(f"`{name}` must be known while tracing, but was {values!r}")
+    array = np.asarray(values)
+    if array.ndim != 1 or not (jnp.issubdtype(array.dtype, jnp.floating) or jnp.issubdtype(array.dtype, jnp.integer)):
+        raise TypeError(
+            f"`{name}` must be one row of numbers, but has shape {array.shape} and dtype {array.dtype}"
+        )
+    return tuple(map(float, array))
+
+
 @dataclasses.dataclass(frozen=True)
 class NeuronDescriptor:
     """`MPSNNNeuronDescriptor`: a neuron and its parameters.
@@ -257,36 +290,3 @@ class ConvolutionDescriptor:
         """(O, kH, kW, ceil(C/G/32)), the shape of binary weights."""
         *shape, depth = self.weights_shape
         return *shape, -(-depth // 32)  # type: ignore[return-value]
-
-
-def _set(frozen: object, name: str, value: object) -> None:
-    """What a frozen dataclass offers for making its fields canonical."""
-    object.__setattr__(frozen, name, value)
-
-
-def _at_least(least: int, name: str, value: int) -> int:
-    try:
-        value = operator.index(value)
-    except TypeError:
-        raise TypeError(f"`{name}` must be an integer, but was {value!r}") from None
-    if value < least:
-        raise ValueError(f"`{name}` must be at least {least}, but was {value}")
-    return value
-
-
-def _real(name: str, value: float) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        raise TypeError(f"`{name}` must be a number, but was {value!r}") from None
-
-
-def _reals(name: str, values: ArrayLike) -> tuple[float, ...]:
-    if isinstance(values, jax.core.Tracer):
-        raise TypeError(f"`{name}` must be known while tracing, but was {values!r}")
-    array = np.asarray(values)
-    if array.ndim != 1 or not (jnp.issubdtype(array.dtype, jnp.floating) or jnp.issubdtype(array.dtype, jnp.integer)):
-        raise TypeError(
-            f"`{name}` must be one row of numbers, but has shape {array.shape} and dtype {array.dtype}"
-        )
-    return tuple(map(float, array))

@@ -84,7 +84,7 @@ def padding_policy(
     dilation = _pair("rhs_dilation", rhs_dilation, 1)
     spans = [(k - 1) * d + 1 for k, d in zip(windows, dilation, strict=True)]
     rows, columns = (
-        policy_along(axis, method, n, k, s, transposed)
+        _policy_along(axis, method, n, k, s, transposed)
         for axis, (n, k, s) in enumerate(zip(sizes, spans, strides, strict=True))
     )
     return rows, columns
@@ -105,7 +105,7 @@ def check_method(name: str, method: int) -> PaddingMethod:
     return PaddingMethod(value)
 
 
-def policy_along(axis: int, method: PaddingMethod, n: int, span: int, stride: int, transposed: bool) -> Pair:
+def _policy_along(axis: int, method: PaddingMethod, n: int, span: int, stride: int, transposed: bool) -> Pair:
     """The padding of one axis, 0 rows or 1 columns."""
     style = _STYLES[PaddingMethod(method & _SIZES)]
     if transposed:

@@ -1,8 +1,7 @@
-"""Where a layer reads and writes: MPS's offset, clip rectangle, padding policy and edge mode, made explicit once.
+"""Where a layer reads: MPS's offset and clip rectangle, or a padding policy, as explicit padding of the image.
 
-MPS reads row S·y + offset - (K >> 1) + D·p of the image for output row y, counted from the clip rectangle's origin, and
-tap p, with K = (k - 1)·D + 1. Whatever of that lies outside the image is made here, before anything is computed from
-it, so that a border goes through the input affine, the sign and beta as pixels do.
+MPS reads row S·y + offset - (K >> 1) + D·p of the image for tap p of output row y, counted from the clip rectangle's
+origin, with K = (k - 1)·D + 1. That is a padding of (K >> 1) - offset rows at the low end.
 """
 
 import operator
@@ -10,25 +9,21 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax import lax
-from jax.typing import ArrayLike
 
 from jbnn.mps._descriptor import ConvolutionDescriptor
-from jbnn.mps._enums import EdgeMode, PaddingMethod, as_member
-from jbnn.mps._padding import SAME, Pair, Pairs, check_method, padding_policy
+from jbnn.mps._destination import Position, Rectangle, integers, written
+from jbnn.mps._enums import PaddingMethod
+from jbnn.mps._padding import SAME, Pairs, check_method, left_of, opposite_size, padding_policy
 
 Padding = PaddingMethod | int | Sequence[tuple[int, int]]
-Position = tuple[int, int]
-Rectangle = tuple[Position, tuple[int, int]]
 
 
 class Placement(NamedTuple):
     """What is read, as padding of the image, and where the result lies in its destination."""
 
     pairs: Pairs
-    origin: Position
+    origin: Position = (0, 0)
 
 
 def place(
@@ -39,144 +34,122 @@ def place(
     offset: Position | None,
     clip: Rectangle | None,
     destination: jax.Array | None,
-    default: PaddingMethod = SAME,
 ) -> Placement:
     """The placement of a convolution of an image (rows, columns)."""
-    check_one_way(padding, offset, clip, destination)
-    geometry = {"window_strides": descriptor.window_strides, "rhs_dilation": descriptor.rhs_dilation}
     if offset is None and clip is None and destination is None:
-        return Placement(pairs_of(default if padding is None else padding, image, descriptor), (0, 0))
-    size = tuple(-(-n // s) for n, s in zip(image, descriptor.window_strides, strict=True))
-    origin, size = written(clip, destination, size, descriptor.sub_pixel_scale_factor)
-    spans = _spans(descriptor)
-    offset = (0, 0) if offset is None else integers("offset", offset)
-    low = [k // 2 - o for k, o in zip(spans, offset, strict=True)]
-    read = [(m - 1) * s + k for m, s, k in zip(size, geometry["window_strides"], spans, strict=True)]
+        return Placement(_pairs(padding, image, descriptor, transposed=False))
+    _check_one_way("padding", padding)
+    strides, spans = descriptor.window_strides, _spans(descriptor)
+    same = tuple(-(-n // s) for n, s in zip(image, strides, strict=True))
+    origin, size = written(clip, destination, same, descriptor.sub_pixel_scale_factor)
+    centre = (0, 0) if offset is None else integers("offset", offset)
+    low = [k // 2 - o for k, o in zip(spans, centre, strict=True)]
+    read = [(m - 1) * s + k for m, s, k in zip(size, strides, spans, strict=True)]
     rows, columns = ((lo, r - n - lo) for lo, r, n in zip(low, read, image, strict=True))
     return Placement((rows, columns), origin)
 
 
-def check_one_way(padding: object, *others: object) -> None:
+def place_transposed(
+    image: tuple[int, ...],
+    descriptor: ConvolutionDescriptor,
+    *,
+    padding: Padding | None,
+    output_size: Sequence[int] | None,
+    offset: Position | None,
+    kernel_offset: Position | None,
+    clip: Rectangle | None,
+    destination: jax.Array | None,
+) -> Placement:
+    """The placement of a transposed convolution; the pairs pad the image with zeros between its pixels."""
+    if offset is None and kernel_offset is None and clip is None and destination is None:
+        pairs = _pairs(padding, image, descriptor, transposed=True)
+        return Placement(pairs if output_size is None else _pairs_to(output_size, pairs, padding, image, descriptor))
+    _check_one_way("padding", padding)
+    _check_one_way("output_size", output_size)
+    strides, spans, wide = descriptor.window_strides, _spans(descriptor), _zero_filled(image, descriptor)
+    origin, size = written(clip, destination, wide, descriptor.sub_pixel_scale_factor)
+    pixels = (0, 0) if offset is None else integers("offset", offset)
+    rest = (0, 0) if kernel_offset is None else integers("kernel_offset", kernel_offset)
+    low = [k // 2 - (o * s + r) for k, o, s, r in zip(spans, pixels, strides, rest, strict=True)]
+    rows, columns = ((lo, m - 1 + k - n - lo) for lo, m, k, n in zip(low, size, spans, wide, strict=True))
+    return Placement((rows, columns), origin)
+
+
+def _check_one_way(name: str, value: object) -> None:
     """A position is given by padding, or in MPS's own terms."""
-    if padding is not None and any(other is not None for other in others):
+    if value is not None:
         raise ValueError(
-            "`padding` must be None where `offset`, `clip` or `destination` say where to read and write, "
-            f"but was {padding!r}"
+            f"`{name}` must be None where an offset, `clip` or `destination` say where to read and write, "
+            f"but was {value!r}"
         )
 
 
-def pairs_of(padding: Padding, image: tuple[int, ...], descriptor: ConvolutionDescriptor) -> Pairs:
+def _pairs(
+    padding: Padding | None, image: tuple[int, ...], descriptor: ConvolutionDescriptor, *, transposed: bool
+) -> Pairs:
     """Explicit pairs, computed if need be."""
     if isinstance(padding, str):
         raise ValueError(
             f"`padding` must be a PaddingMethod or two pairs of integers, but was {padding!r}: "
             "MPS's policies differ from those of lax, see `padding_policy`"
         )
-    if not np.iterable(padding):
-        return padding_policy(
-            check_method("padding", padding),  # type: ignore[arg-type]
-            image,
-            descriptor.window,
-            window_strides=descriptor.window_strides,
-            rhs_dilation=descriptor.rhs_dilation,
-        )
-    return explicit_pairs(padding)  # type: ignore[arg-type]
-
-
-def explicit_pairs(padding: Sequence[tuple[int, int]]) -> Pairs:
-    """((low, high), (low, high)) of a caller."""
-    try:
-        (a, b), (c, d) = padding
-        return (operator.index(a), operator.index(b)), (operator.index(c), operator.index(d))
-    except (TypeError, ValueError):
-        raise ValueError(
-            f"`padding` must be a PaddingMethod or two pairs of integers, but was {padding!r}"
-        ) from None
-
-
-def written(
-    clip: Rectangle | None, destination: jax.Array | None, size: tuple[int, ...], factor: int
-) -> tuple[Position, Position]:
-    """Origin and size of the rectangle that is written, in pixels before a sub-pixel layer multiplies them."""
-    whole = (size[0] * factor, size[1] * factor) if destination is None else destination.shape[1:3]
-    origin, (height, width) = (0, 0), whole
-    if clip is not None:
+    if padding is not None and np.iterable(padding):
         try:
-            origin, extent = clip
+            (top, bottom), (left, right) = padding  # type: ignore[union-attr]
+            return (operator.index(top), operator.index(bottom)), (operator.index(left), operator.index(right))
         except (TypeError, ValueError):
-            raise ValueError(f"`clip` must be (origin, size), each (rows, columns), but was {clip!r}") from None
-        origin, (height, width) = integers("clip", origin), integers("clip", extent)
-        if min(*origin, height, width) < 0:
-            raise ValueError(f"`clip` must have an origin and a size that are not negative, but was {clip!r}")
-        if destination is not None and any(o + m > n for o, m, n in zip(origin, (height, width), whole, strict=True)):
             raise ValueError(
-                f"`clip` must lie in `destination`, which has {whole[0]} rows and {whole[1]} columns, but was {clip!r}"
-            )
-    if height % factor or width % factor:
+                f"`padding` must be a PaddingMethod or two pairs of integers, but was {padding!r}"
+            ) from None
+    return padding_policy(
+        _method(padding),
+        image,
+        descriptor.window,
+        window_strides=descriptor.window_strides,
+        rhs_dilation=descriptor.rhs_dilation,
+        transposed=transposed,
+    )
+
+
+def _method(padding: Padding | None) -> PaddingMethod:
+    return SAME if padding is None else check_method("padding", padding)  # type: ignore[arg-type]
+
+
+def _pairs_to(
+    output_size: Sequence[int],
+    pairs: Pairs,
+    padding: Padding | None,
+    image: tuple[int, ...],
+    descriptor: ConvolutionDescriptor,
+) -> Pairs:
+    """The padding of the transpose of the convolution that makes x of an image of `output_size`."""
+    if padding is not None and np.iterable(padding):
+        raise ValueError(f"`padding` must be a PaddingMethod with `output_size`, but was {padding!r}")
+    wanted = integers("output_size", output_size)
+    strides, spans, wide = descriptor.window_strides, _spans(descriptor), _zero_filled(image, descriptor)
+    least = [n + lo + hi - k + 1 for n, (lo, hi), k in zip(wide, pairs, spans, strict=True)]
+    if not all(0 <= w - m < s for w, m, s in zip(wanted, least, strides, strict=True)):
+        ranges = " and ".join(f"[{m}, {m + s - 1}]" for m, s in zip(least, strides, strict=True))
         raise ValueError(
-            f"`clip` and `destination` must have a size that `sub_pixel_scale_factor` = {factor} divides, "
-            f"but it was {(height, width)}"
+            f"`output_size` must lie in {ranges}, the sizes of which a convolution with that policy makes an image of "
+            f"{image}, but was {output_size!r}"
         )
-    return origin, (height // factor, width // factor)
+    undone = opposite_size(_method(padding))
 
+    def along(axis: int, m: int, n: int, k: int) -> tuple[int, int]:
+        # The convolution pads `left` rows, so the first row of its transpose sees the zero-filled image through the
+        # last `left` + 1 rows of the window.
+        left = left_of(axis, undone, n - 1 + k - m)
+        low = k - 1 - left
+        return low, m - 1 + k - n - low
 
-def with_borders(x: jax.Array, pairs: Pairs, edge_mode: EdgeMode | int) -> jax.Array:
-    """The rows and columns that are read: the image, cropped, and what the edge mode puts around it."""
-    mode = as_member("edge_mode", edge_mode, EdgeMode)
-    if mode not in (EdgeMode.ZERO, EdgeMode.CLAMP):
-        raise ValueError(
-            f"`edge_mode` must be ZERO or CLAMP, as MPS defines for convolutions, but was {mode.name}: "
-            "pad the image first, and pass `padding=((0, 0), (0, 0))`"
-        )
-    if mode == EdgeMode.CLAMP and 0 in x.shape[1:3]:
-        raise ValueError(f"`x` must have pixels with edge_mode=CLAMP, but has shape {x.shape}")
-    rows, columns = (_kept_and_grown(n, *pair, mode) for n, pair in zip(x.shape[1:3], pairs, strict=True))
-    x = x[:, rows[0], columns[0]]
-    return jnp.pad(x, [(0, 0), rows[1], columns[1], (0, 0)], mode="constant" if mode == EdgeMode.ZERO else "edge")
-
-
-def _kept_and_grown(n: int, low: int, high: int, mode: EdgeMode) -> tuple[slice, Pair]:
-    """The rows of the image to keep, and how many to put before and after them."""
-    start, stop = -low, max(n + high, -low)  # of what is read
-    if start < n and stop > 0:
-        return slice(max(start, 0), min(stop, n)), (max(-start, 0), max(stop - n, 0))
-    # Nothing but border, which repeats one row or none.
-    nearest = 0 if stop <= 0 else n - 1
-    repeated = int(mode == EdgeMode.CLAMP and stop > start)
-    return slice(nearest, nearest + repeated), (stop - start - repeated, 0)
-
-
-def into(destination: jax.Array | None, y: jax.Array, origin: Position) -> jax.Array:
-    """The destination with y written at its place, or y."""
-    if destination is None:
-        return y
-    return lax.dynamic_update_slice(destination, y, (0, *origin, 0))
-
-
-def as_destination(
-    destination: ArrayLike | None, x: jax.Array, descriptor: ConvolutionDescriptor
-) -> jax.Array | None:
-    """A destination that a layer of x can write to."""
-    if destination is None:
-        return None
-    destination = jnp.asarray(destination)
-    channels = descriptor.output_feature_channels // descriptor.sub_pixel_scale_factor**2
-    expected = f"(N, H, W, channels) with N = {x.shape[0]} and {channels} channels"
-    if destination.ndim != 4 or (destination.shape[0], destination.shape[-1]) != (x.shape[0], channels):
-        raise ValueError(f"`destination` must have shape {expected}, but has shape {destination.shape}")
-    if destination.dtype != x.dtype:
-        raise TypeError(f"`destination` must have the dtype of `x`, {x.dtype}, but has dtype {destination.dtype}")
-    return destination
-
-
-def integers(name: str, value: Sequence[int]) -> Position:
-    """(rows, columns) of a caller."""
-    try:
-        rows, columns = map(operator.index, value)
-    except (TypeError, ValueError):
-        raise ValueError(f"`{name}` must hold (rows, columns), two integers each, but was {value!r}") from None
+    rows, columns = (along(axis, *sizes) for axis, sizes in enumerate(zip(wanted, wide, spans, strict=True)))
     return rows, columns
 
 
 def _spans(descriptor: ConvolutionDescriptor) -> tuple[int, ...]:
     return tuple((k - 1) * d + 1 for k, d in zip(descriptor.window, descriptor.rhs_dilation, strict=True))
+
+
+def _zero_filled(image: tuple[int, ...], descriptor: ConvolutionDescriptor) -> tuple[int, ...]:
+    return tuple((n - 1) * s + 1 if n else 0 for n, s in zip(image, descriptor.window_strides, strict=True))

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from jbnn.convolution import dequantize_linear, dequantize_lookup
 from jbnn.mps._blobs import shaped
 from jbnn.mps._descriptor import ConvolutionDescriptor
 from jbnn.mps._enums import DataType, WeightsQuantizationType, as_member
@@ -124,9 +125,9 @@ def binary_kernel(source: DataSource) -> jax.Array:
                 f"but has dtype {weights.dtype}"
             )
         # Unused bits may stay: the operator ignores them.
-        return jnp.moveaxis(shaped("source.weights", weights, source.descriptor.words_shape), 0, -1)
+        return _outputs_last(weights, source.descriptor.words_shape)
     if data_type in _FLOATS:
-        return _real_kernel(weights, data_type, source)
+        return _float_kernel(weights, data_type, source)
     raise TypeError(
         f"`source.data_type` must be UINT32, or FLOAT32 or FLOAT16 for latent weights, in a binary layer, "
         f"but was {data_type.name}"
@@ -149,10 +150,58 @@ def bias(source: DataSource) -> jax.Array | None:
     return terms
 
 
-def _real_kernel(weights: jax.Array, data_type: DataType, source: DataSource) -> jax.Array:
+def real_kernel(source: DataSource) -> jax.Array:
+    """A real kernel, float16 or float32, with bytes decoded."""
+    data_type = as_member("source.data_type", source.data_type, DataType)
+    kind = as_member("source.weights_quantization_type", source.weights_quantization_type, WeightsQuantizationType)
+    weights = jnp.asarray(source.weights)
+    if data_type in _FLOATS:
+        if kind != WeightsQuantizationType.NONE:
+            raise ValueError(
+                f"`source.weights_quantization_type` must be NONE of weights of {data_type.name}, but was {kind.name}"
+            )
+        return _float_kernel(weights, data_type, source)
+    if data_type != DataType.UINT8:
+        raise TypeError(
+            f"`source.data_type` must be FLOAT32, FLOAT16 or UINT8 in a layer of real weights, but was {data_type.name}"
+        )
+    if weights.dtype != jnp.uint8:
+        raise TypeError(
+            f"`source.weights` must have dtype uint8, as `source.data_type` = UINT8 declares, "
+            f"but has dtype {weights.dtype}"
+        )
+    w = _outputs_last(weights, source.descriptor.weights_shape)
+    ranges, table = source.ranges, source.lookup_table
+    if kind == WeightsQuantizationType.NONE or (ranges is None) == (table is None):
+        raise ValueError(
+            "`source` must have either `ranges`, with LINEAR, or `lookup_table`, with LOOKUP_TABLE, for UINT8 weights, "
+            f"but has `weights_quantization_type` = {kind.name}, `ranges` {_given(ranges)} and `lookup_table` "
+            f"{_given(table)}"
+        )
+    if kind == WeightsQuantizationType.LOOKUP_TABLE:
+        if table is None:
+            raise ValueError("`source.lookup_table` must be given with LOOKUP_TABLE, but was None")
+        return dequantize_lookup(w, table)
+    if ranges is None:
+        raise ValueError("`source.ranges` must be given with LINEAR, but was None")
+    ranges = jnp.asarray(ranges)
+    if ranges.shape != (w.shape[-1], 2):
+        raise ValueError(f"`source.ranges` must have shape (O, 2) = ({w.shape[-1]}, 2), but has shape {ranges.shape}")
+    return dequantize_linear(w, ranges[:, 0], ranges[:, 1])
+
+
+def _float_kernel(weights: jax.Array, data_type: DataType, source: DataSource) -> jax.Array:
     if weights.dtype != _FLOATS[data_type]:
         raise TypeError(
             f"`source.weights` must have dtype {jnp.dtype(_FLOATS[data_type])}, as `source.data_type` = "
             f"{data_type.name} declares, but has dtype {weights.dtype}"
         )
-    return jnp.moveaxis(shaped("source.weights", weights, source.descriptor.weights_shape), 0, -1)
+    return _outputs_last(weights, source.descriptor.weights_shape)
+
+
+def _outputs_last(weights: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    return jnp.moveaxis(shaped("source.weights", weights, shape), 0, -1)
+
+
+def _given(value: object) -> str:
+    return "is None" if value is None else "is given"

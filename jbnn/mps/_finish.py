@@ -1,0 +1,34 @@
+"""What follows a layer's sum and is common to binary and real ones: batch normalisation and sub-pixels."""
+
+import jax
+import jax.numpy as jnp
+
+from jbnn._threshold import fold_batch_norm
+from jbnn.convolution import depth_to_space, space_to_depth
+from jbnn.mps._descriptor import ConvolutionDescriptor
+
+
+def folded(
+    scale: jax.Array | None, bias: jax.Array | None, descriptor: ConvolutionDescriptor
+) -> tuple[jax.Array | None, jax.Array | None]:
+    """Scale and bias with the descriptor's batch normalisation in them, scale·I and bias·I + J."""
+    norm = descriptor.batch_normalization
+    if norm is None:
+        return scale, bias
+    mean, variance, gamma, beta = (
+        None if values is None else jnp.asarray(values, jnp.float32)
+        for values in (norm.mean, norm.variance, norm.gamma, norm.beta)
+    )
+    return fold_batch_norm(mean, variance, gamma, beta, epsilon=norm.epsilon, scale=scale, bias=bias)
+
+
+def to_pixels(y: jax.Array, descriptor: ConvolutionDescriptor) -> jax.Array:
+    """What the sub-pixel subclass does to a result: r×r pixels of the channels of one."""
+    factor = descriptor.sub_pixel_scale_factor
+    return y if factor == 1 else depth_to_space(y, factor)
+
+
+def from_pixels(g: jax.Array, descriptor: ConvolutionDescriptor) -> jax.Array:
+    """The inverse, for a gradient."""
+    factor = descriptor.sub_pixel_scale_factor
+    return g if factor == 1 else space_to_depth(g, factor)
