@@ -50,14 +50,17 @@ def values(
     return jnp.where(bits, jnp.array(1, dtype), jnp.array(0 if correlation.mode == "and" else -1, dtype))
 
 
-def float_conv(a: jax.Array, b: jax.Array, correlation: Correlation) -> jax.Array:
-    """The correlation of real a (N, *S, C) with b (*K, C/G, O), in their dtype, differentiable by JAX."""
+def float_conv(a: jax.Array, b: jax.Array, correlation: Correlation, **numerics: Any) -> jax.Array:
+    """The correlation of real a (N, *S, C) with b (*K, C/G, O), in their dtype, differentiable by JAX.
+
+    `numerics` are lax's `precision` and `preferred_element_type`.
+    """
     g = correlation.geometry
     shape = (a.shape[0], *g.output, g.features)
     if 0 in shape:
-        return jnp.zeros(shape, a.dtype)
+        return jnp.zeros(shape, numerics.get("preferred_element_type") or a.dtype)
     if g.rank == 0:
-        return _float_dense(a, b, g)
+        return _float_dense(a, b, g, **numerics)
     padding, lhs_dilation = g.padding, g.lhs_dilation
     if correlation.pad_value != 0:  # lax pads with zeros only
         a = pad_image(a, correlation.pad_value, g)
@@ -72,6 +75,7 @@ def float_conv(a: jax.Array, b: jax.Array, correlation: Correlation) -> jax.Arra
         rhs_dilation=g.rhs_dilation,
         dimension_numbers=(f"N{spatial}C", f"{spatial}IO", f"N{spatial}C"),
         feature_group_count=g.groups,
+        **numerics,
         **_out_sharding(a, b),
     )
 
@@ -87,10 +91,10 @@ def _out_sharding(a: jax.Array, b: jax.Array) -> dict[str, Any]:
     return {"out_sharding": NamedSharding(image.mesh, PartitionSpec(*image.spec[:-1], kernel.spec[-1]))}
 
 
-def _float_dense(a: jax.Array, b: jax.Array, g: Geometry) -> jax.Array:
+def _float_dense(a: jax.Array, b: jax.Array, g: Geometry, **numerics: Any) -> jax.Array:
     """(N, C) by (C/G, O): a matrix product for each group."""
     if g.groups == 1:
-        return jnp.einsum("nc,co->no", a, b)
+        return jnp.einsum("nc,co->no", a, b, **numerics)
     a = a.reshape(-1, g.groups, g.channels_per_group)
     b = b.reshape(g.channels_per_group, g.groups, -1)
-    return jnp.einsum("ngc,cgo->ngo", a, b).reshape(-1, g.features)
+    return jnp.einsum("ngc,cgo->ngo", a, b, **numerics).reshape(-1, g.features)

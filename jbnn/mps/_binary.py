@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jbnn._binary import binary_conv
+from jbnn._kernels.correlation import Mode
 from jbnn._operator import Quantizer, as_image
 from jbnn.mps._borders import with_borders
 from jbnn.mps._descriptor import ConvolutionDescriptor
@@ -15,7 +16,7 @@ from jbnn.mps._placement import Padding, Placement, place
 from jbnn.mps._source import DataSource, bias, binary_kernel, check_source
 from jbnn.quantizers import ste_sign
 
-_MODES = {
+_MODES: dict[BinaryConvolutionType, Mode] = {
     BinaryConvolutionType.BINARY_WEIGHTS: "binary_weights",
     BinaryConvolutionType.XNOR: "xnor",
     BinaryConvolutionType.AND: "and",
@@ -111,9 +112,7 @@ def binary_convolution(
     x = as_image(x)
     descriptor = check_source(x, source)
     target = as_destination(destination, x, descriptor)
-    placement = place(
-        x.shape[1:3], descriptor, padding=padding, offset=offset, clip=clip, destination=target
-    )
+    placement = place(x.shape[1:3], descriptor, padding=padding, offset=offset, clip=clip, destination=target)
     return _binary(
         x,
         source,
@@ -222,7 +221,8 @@ def _binary(
     flags = as_member("flags", flags, BinaryConvolutionFlags)
     w = binary_kernel(source)
     scale, output_bias, input_bias, input_scale = _initialised(source, scale_value, *terms)
-    scale, output_bias = folded(scale, output_bias, descriptor)
+    if descriptor.batch_normalization is not None:
+        scale, output_bias = folded(descriptor.batch_normalization, scale, output_bias)
     y = binary_conv(
         with_borders(x, placement.pairs, edge_mode),
         w,

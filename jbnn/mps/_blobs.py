@@ -203,8 +203,8 @@ def shaped(name: str, weights: jax.Array, shape: Sequence[int]) -> jax.Array:
         size *= n
     if weights.shape not in (shape, (size,)):
         raise ValueError(
-            f"`{name}` must have {size} elements, flat or in the shape (O, kH, kW, depth) = {shape} that the descriptor "
-            f"says, but has shape {weights.shape}"
+            f"`{name}` must have {size} elements, flat or in the shape (O, kH, kW, depth) = {shape} that the "
+            f"descriptor says, but has shape {weights.shape}"
         )
     return weights.reshape(shape)
 

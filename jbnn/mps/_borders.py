@@ -25,8 +25,8 @@ def edge_name(edge_mode: EdgeMode | int) -> edges.EdgeMode:
     mode = as_member("edge_mode", edge_mode, EdgeMode)
     if mode == EdgeMode.CONSTANT:
         raise ValueError(
-            "`edge_mode` must be ZERO, CLAMP, MIRROR or MIRROR_WITH_EDGE, but was CONSTANT, whose constant belongs to a "
-            "layer of its own in MPS: pad the image first, and pass `padding=((0, 0), (0, 0))`"
+            "`edge_mode` must be ZERO, CLAMP, MIRROR or MIRROR_WITH_EDGE, but was CONSTANT, whose constant belongs to "
+            "a layer of its own in MPS: pad the image first, and pass `padding=((0, 0), (0, 0))`"
         )
     return _NAMES[mode]
 
@@ -36,9 +36,7 @@ def with_borders(x: jax.Array, pairs: Pairs, edge_mode: EdgeMode | int) -> jax.A
     name = edge_name(edge_mode)
     if edges.continues(name):
         return edges.continue_image(x, pairs, name)
-    (rows, above), (columns, beside) = (
-        _kept_and_grown(n, *pair) for n, pair in zip(x.shape[1:3], pairs, strict=True)
-    )
+    (rows, above), (columns, beside) = (_kept_and_grown(n, *pair) for n, pair in zip(x.shape[1:3], pairs, strict=True))
     return lax.pad(x[:, rows, columns], np.zeros((), x.dtype), [(0, 0, 0), (*above, 0), (*beside, 0), (0, 0, 0)])
 
 

@@ -12,7 +12,6 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.typing import ArrayLike
 
 from jbnn import activations
 from jbnn.mps._enums import NeuronType, as_member
@@ -61,14 +60,12 @@ def _real(name: str, value: float) -> float:
         raise TypeError(f"`{name}` must be a number, but was {value!r}") from None
 
 
-def _reals(name: str, values: ArrayLike) -> tuple[float, ...]:
+def _reals(name: str, values: object) -> tuple[float, ...]:
     if isinstance(values, jax.core.Tracer):
         raise TypeError(f"`{name}` must be known while tracing, but was {values!r}")
     array = np.asarray(values)
     if array.ndim != 1 or not (jnp.issubdtype(array.dtype, jnp.floating) or jnp.issubdtype(array.dtype, jnp.integer)):
-        raise TypeError(
-            f"`{name}` must be one row of numbers, but has shape {array.shape} and dtype {array.dtype}"
-        )
+        raise TypeError(f"`{name}` must be one row of numbers, but has shape {array.shape} and dtype {array.dtype}")
     return tuple(map(float, array))
 
 

@@ -3,7 +3,7 @@
 import enum
 from typing import TypeVar
 
-Enumeration = TypeVar("Enumeration", bound=enum.IntEnum)
+Enumeration = TypeVar("Enumeration", bound=enum.Enum)
 
 
 class BinaryConvolutionType(enum.IntEnum):
@@ -116,8 +116,9 @@ class DataType(enum.IntEnum):
 
 def as_member(name: str, value: int, enumeration: type[Enumeration]) -> Enumeration:
     """The member that a raw value or a member names."""
-    try:
-        return enumeration(value)
-    except ValueError:
-        members = ", ".join(f"{member.name} = {member.value}" for member in enumeration)
-        raise ValueError(f"`{name}` must be one of {enumeration.__name__} ({members}), but was {value!r}") from None
+    members = enumeration.__members__
+    for member in members.values():
+        if member == value:
+            return member
+    listed = ", ".join(f"{key} = {member.value}" for key, member in members.items())
+    raise ValueError(f"`{name}` must be one of {enumeration.__name__} ({listed}), but was {value!r}")

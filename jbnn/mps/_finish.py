@@ -5,20 +5,13 @@ import jax.numpy as jnp
 
 from jbnn._threshold import fold_batch_norm
 from jbnn.convolution import depth_to_space, space_to_depth
-from jbnn.mps._descriptor import ConvolutionDescriptor
+from jbnn.mps._descriptor import BatchNormalization, ConvolutionDescriptor
 
 
-def folded(
-    scale: jax.Array | None, bias: jax.Array | None, descriptor: ConvolutionDescriptor
-) -> tuple[jax.Array | None, jax.Array | None]:
-    """Scale and bias with the descriptor's batch normalisation in them, scale·I and bias·I + J."""
-    norm = descriptor.batch_normalization
-    if norm is None:
-        return scale, bias
-    mean, variance, gamma, beta = (
-        None if values is None else jnp.asarray(values, jnp.float32)
-        for values in (norm.mean, norm.variance, norm.gamma, norm.beta)
-    )
+def folded(norm: BatchNormalization, scale: jax.Array | None, bias: jax.Array | None) -> tuple[jax.Array, jax.Array]:
+    """Scale and bias with the batch normalisation in them: scale·I and bias·I + J."""
+    mean, variance = jnp.asarray(norm.mean, jnp.float32), jnp.asarray(norm.variance, jnp.float32)
+    gamma, beta = (None if v is None else jnp.asarray(v, jnp.float32) for v in (norm.gamma, norm.beta))
     return fold_batch_norm(mean, variance, gamma, beta, epsilon=norm.epsilon, scale=scale, bias=bias)
 
 

@@ -108,8 +108,8 @@ def convolution_transpose(
     Args:
       x: (N, H, W, C), floating.
       source: as in `convolution`.
-      padding: a `PaddingMethod`, SIZE_SAME by default: (n - 1)·S + 1 + s·(K - 1) rows, s = -1, 0, +1 for valid, same and
-        full. A transpose that undoes a valid convolution is full, and the reverse. Or pairs that pad E.
+      padding: a `PaddingMethod`, SIZE_SAME by default: (n - 1)·S + 1 + s·(K - 1) rows, s = -1, 0, +1 for valid, same
+        and full. A transpose that undoes a valid convolution is full, and the reverse. Or pairs that pad E.
       output_size: rows and columns of the result, what MPS passes in its `MPSImageSizeEncodingState`: up to S - 1 more
         than `padding` gives. The result then has the place of the image of which the convolution with that policy
         (valid for full, full for valid) makes x: it is the transpose of that convolution.
@@ -135,7 +135,8 @@ def convolution_transpose(
       ... )
       >>> source = mps.ArrayDataSource(d, mps.DataType.FLOAT32, jnp.ones((1, 3, 3, 1)))
       >>> x = jnp.ones((1, 2, 2, 1))
-      >>> print(mps.convolution_transpose(x, source).shape, mps.convolution_transpose(x, source, output_size=(4, 4)).shape)
+      >>> y, larger = mps.convolution_transpose(x, source), mps.convolution_transpose(x, source, output_size=(4, 4))
+      >>> print(y.shape, larger.shape)
       (1, 3, 3, 1) (1, 4, 4, 1)
 
     References:
@@ -198,8 +199,8 @@ def convolution_gradient(
       edge_mode: as in the forward call.
 
     Returns:
-      `ConvGradient(input, kernel, bias)`, None where not asked for. The kernel's is in MPS's layout, (O, kH, kW, C/G), and
-      in the dtype of real weights, float32 of uint8 ones; kernel and bias are summed over the batch.
+      `ConvGradient(input, kernel, bias)`, None where not asked for. The kernel's is in MPS's layout, (O, kH, kW, C/G),
+      and in the dtype of real weights, float32 of uint8 ones; kernel and bias are summed over the batch.
 
     Raises:
       TypeError: as in `convolution`; g has another dtype than x.
@@ -256,9 +257,10 @@ def convolution_gradient(
 def _parameters(source: DataSource) -> tuple[jax.Array, jax.Array | None]:
     """Kernel and bias, with the batch normalisation in them: W·I and b·I + J."""
     w, b = real_kernel(source), bias(source)
-    if source.descriptor.batch_normalization is None:
+    norm = source.descriptor.batch_normalization
+    if norm is None:
         return w, b
-    scale, b = folded(None, b, source.descriptor)
+    scale, b = folded(norm, None, b)
     return w.astype(jnp.float32) * scale.reshape(1, 1, 1, -1), b
 
 

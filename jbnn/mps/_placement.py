@@ -95,7 +95,7 @@ def _pairs(
         )
     if padding is not None and np.iterable(padding):
         try:
-            (top, bottom), (left, right) = padding  # type: ignore[union-attr]
+            (top, bottom), (left, right) = padding
             return (operator.index(top), operator.index(bottom)), (operator.index(left), operator.index(right))
         except (TypeError, ValueError):
             raise ValueError(
