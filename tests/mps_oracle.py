@@ -126,11 +126,13 @@ def zero_filled(x, stride):
     return wide
 
 
-def convolution_transpose(x, weights, *, size, stride=(1, 1), offset=(0, 0), kernel_offset=(0, 0), bias=0.0, groups=1):
+def convolution_transpose(
+    x, weights, *, size, stride=(1, 1), dilation=(1, 1), offset=(0, 0), kernel_offset=(0, 0), bias=0.0, groups=1
+):
     """An unrotated correlation of unit stride over the image with stride - 1 zeros between its pixels."""
     wide = zero_filled(real(x), stride)
     total = [o * s + k for o, s, k in zip(offset, stride, kernel_offset, strict=True)]
-    return convolution(wide, weights, size=size, offset=total, groups=groups, bias=bias)
+    return convolution(wide, weights, size=size, dilation=dilation, offset=total, groups=groups, bias=bias)
 
 
 def sub_pixel(y, factor):

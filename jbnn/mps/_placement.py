@@ -6,10 +6,9 @@ origin, with K = (k - 1)·D + 1. That is a padding of (K >> 1) - offset rows at 
 
 import operator
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
 import jax
-import numpy as np
 
 from jbnn.mps._descriptor import ConvolutionDescriptor
 from jbnn.mps._destination import Position, Rectangle, integers, written
@@ -93,7 +92,7 @@ def _pairs(
             f"`padding` must be a PaddingMethod or two pairs of integers, but was {padding!r}: "
             "MPS's policies differ from those of lax, see `padding_policy`"
         )
-    if padding is not None and np.iterable(padding):
+    if _is_explicit(padding):
         try:
             (top, bottom), (left, right) = padding
             return (operator.index(top), operator.index(bottom)), (operator.index(left), operator.index(right))
@@ -111,6 +110,10 @@ def _pairs(
     )
 
 
+def _is_explicit(padding: Padding | None) -> TypeGuard[Sequence[tuple[int, int]]]:
+    return not (padding is None or hasattr(padding, "__index__"))
+
+
 def _method(padding: Padding | None) -> PaddingMethod:
     return SAME if padding is None else check_method("padding", padding)  # type: ignore[arg-type]
 
@@ -123,7 +126,7 @@ def _pairs_to(
     descriptor: ConvolutionDescriptor,
 ) -> Pairs:
     """The padding of the transpose of the convolution that makes x of an image of `output_size`."""
-    if padding is not None and np.iterable(padding):
+    if _is_explicit(padding):
         raise ValueError(f"`padding` must be a PaddingMethod with `output_size`, but was {padding!r}")
     wanted = integers("output_size", output_size)
     strides, spans, wide = descriptor.window_strides, _spans(descriptor), _zero_filled(image, descriptor)
