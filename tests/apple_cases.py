@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import ShapeDtypeStruct as Array
 
 import jbnn
-from jbnn import activations, quantizers
+from jbnn import activations, convolution, quantizers
 
 
 class Case(NamedTuple):
@@ -33,7 +33,10 @@ def public_names(module=jbnn, prefix=""):
             yield prefix + name
 
 
-NOT_A_COMPUTATION = {"implementations": "says what can run here"}
+NOT_A_COMPUTATION = {
+    "implementations": "says what can run here",
+    "convolution.ConvGradient": "holds results",
+}
 
 
 def f32(*shape):
@@ -119,6 +122,53 @@ OPERATORS = [
     Case("alpha", jbnn.alpha, (W,), (0,)),
 ]
 
+
+def ordinary(name, note, *args, wrt=(0, 1), **options):
+    return Case(f"convolution.{name}: {note}", partial(getattr(convolution, name), **options), args, wrt)
+
+
+def its_gradient(name, note, x, w, g, **options):
+    return ordinary(f"{name}_gradient", note, x, w, g, wrt=(), **options)
+
+
+FLOAT_X, FLOAT_W, HALF = f32(2, 5, 4, 6), f32(3, 3, 6, 4), jnp.bfloat16
+ORDINARY = [
+    ordinary("conv", "plain", FLOAT_X, FLOAT_W, bias=0.5, activation=activations.relu),
+    ordinary("conv", "strides, dilation, groups", FLOAT_X, f32(3, 3, 2, 6), window_strides=2, feature_group_count=3),
+    *(
+        ordinary("conv", mode, FLOAT_X, FLOAT_W, edge_mode=mode, pad_value=mode == "constant", rhs_dilation=2)
+        for mode in ("clamp", "mirror", "mirror_with_edge", "constant")
+    ),
+    ordinary("conv", "bfloat16", Array(FLOAT_X.shape, HALF), Array(FLOAT_W.shape, HALF)),
+    ordinary(
+        "conv",
+        "bfloat16 summed in float32",
+        Array(FLOAT_X.shape, HALF),
+        Array(FLOAT_W.shape, HALF),
+        preferred_element_type=jnp.float32,
+    ),
+    ordinary("conv", "1-D", f32(2, 9, 3), f32(3, 3, 4), edge_mode="mirror"),
+    ordinary("conv", "3-D", f32(1, 3, 4, 5, 3), f32(2, 3, 1, 3, 4), edge_mode="clamp"),
+    ordinary("depthwise_conv", "multiplier 2", FLOAT_X, f32(3, 3, 6, 2), window_strides=2),
+    ordinary("conv_transpose", "groups", FLOAT_X, f32(3, 3, 2, 6), window_strides=2, feature_group_count=3),
+    ordinary("conv_transpose", "output size", FLOAT_X, FLOAT_W, window_strides=2, output_size=(11, 9)),
+    ordinary("dense", "rows", f32(2, 3, 6), f32(6, 4)),
+    its_gradient("conv", "strides", FLOAT_X, FLOAT_W, f32(2, 3, 2, 4), window_strides=2),
+    its_gradient("conv", "transposed", FLOAT_X, FLOAT_W, f32(2, 10, 8, 4), window_strides=2, transposed=True),
+    its_gradient("dense", "rows", f32(2, 3, 6), f32(6, 4), f32(2, 3, 4)),
+    its_gradient("binary_conv", "beta", FLOAT_X, FLOAT_W, f32(2, 5, 4, 4), beta_scaling=True),
+    *(
+        ordinary(name, order, f32(2, 6, 4, 12), wrt=(0,), block=2, order=order)
+        for name in ("depth_to_space", "space_to_depth")
+        for order in ("dcr", "crd")
+    ),
+    ordinary("transpose_kernel", "groups", FLOAT_W, wrt=(0,), feature_group_count=2),
+    ordinary("cross_channel_normalization", "5 of 33", f32(2, 5, 4, 33), wrt=(0,)),
+    ordinary("cross_channel_normalization", "float16", Array((6, 9), jnp.float16), wrt=(0,), kernel_size=4),
+    ordinary("dequantize_linear", "ranges", Array((3, 3, 6, 4), jnp.uint8), f32(4), f32(4), wrt=(1, 2)),
+    ordinary("dequantize_lookup", "table", Array((3, 3, 6, 4), jnp.uint8), f32(256), wrt=(1,)),
+]
+
 BITS = [
     *(Case(f"sign: {d}", jbnn.sign, (Array((3, 33), d),), (0,)) for d in ("float32", "bfloat16", "float16")),
     *(Case(f"sign: {d}", jbnn.sign, (Array((3, 33), d),)) for d in ("int8", "int32")),
@@ -165,7 +215,7 @@ ACTIVATIONS = [
     of_floats(activations, "logarithm", "base 10", c=10.0),
 ]
 
-CASES = [*OPERATORS, *BITS, *QUANTIZERS, *ACTIVATIONS]
+CASES = [*OPERATORS, *ORDINARY, *BITS, *QUANTIZERS, *ACTIVATIONS]
 
 
 def gradient(case):

@@ -29,6 +29,7 @@ _MPS = [
     Accepted("jax-mps", "binary_conv: 3-D", EVERY_FORM[3:], GROUPS, BATCHED),
     Accepted("jax-mps", "binary_conv: beta, 3-D", EVERY_FORM[3:], GROUPS, BATCHED),
     Accepted("jax-mps", "binary_conv: 3-D, groups", EVERY_FORM[2:], GROUPS, MLX),
+    Accepted("jax-mps", "convolution.conv: 3-D", EVERY_FORM[1::2], GROUPS, BATCHED),
     *(
         Accepted("jax-mps", "binary_conv: cropped past the image, padded after it", forms, offence, CROPS)
         for forms, offence in (

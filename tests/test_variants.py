@@ -12,7 +12,7 @@ import pytest
 from absl.testing import parameterized
 
 import jbnn
-from jbnn import activations, quantizers
+from jbnn import activations, convolution, quantizers
 
 RNG = np.random.default_rng(0)
 
@@ -23,6 +23,7 @@ def normal(*shape):
 
 X, W, Y, TERM = normal(2, 5, 4, 33), normal(3, 2, 33, 6), normal(2, 5, 4, 6), normal(6)
 VECTORS, MATRIX = normal(2, 3, 33), normal(33, 6)
+BYTES = RNG.integers(0, 256, W.shape, np.uint8)
 X_WORDS, W_WORDS = oracle.pack(X), oracle.pack(W, axis=-2)
 VECTOR_WORDS, MATRIX_WORDS = oracle.pack(VECTORS), oracle.pack(MATRIX, axis=-2)
 
@@ -38,6 +39,20 @@ CALLS = {
     "binary_conv of words": (lambda x, w: jbnn.binary_conv(x, w, mode="and"), X, W_WORDS),
     "binary_dense": (lambda x, w: jbnn.binary_dense(x, w, beta_scaling=True), VECTORS, MATRIX),
     "binary_conv_transpose": (lambda x, w: jbnn.binary_conv_transpose(x, w, window_strides=(2, 3)), X, W),
+    "convolution.conv": (lambda x, w: convolution.conv(x, w, edge_mode="mirror", window_strides=2), X, W),
+    "convolution.conv of groups": (lambda x, w: convolution.conv(x, w[:, :, :11, :], feature_group_count=3), X, W),
+    "convolution.conv_transpose": (lambda x, w: convolution.conv_transpose(x, w, window_strides=(2, 3)), X, W),
+    "convolution.depthwise_conv": (convolution.depthwise_conv, X, W),
+    "convolution.dense": (convolution.dense, VECTORS, MATRIX),
+    "convolution.conv_gradient": (convolution.conv_gradient, X, W, Y),
+    "convolution.dense_gradient": (convolution.dense_gradient, VECTORS, MATRIX, normal(2, 3, 6)),
+    "convolution.binary_conv_gradient": (convolution.binary_conv_gradient, X, W, Y),
+    "convolution.depth_to_space": (lambda x: convolution.depth_to_space(x, (1, 3)), X),
+    "convolution.space_to_depth": (lambda x: convolution.space_to_depth(x, (1, 2)), X),
+    "convolution.transpose_kernel": (lambda w: convolution.transpose_kernel(w, feature_group_count=2), W),
+    "convolution.cross_channel_normalization": (convolution.cross_channel_normalization, X),
+    "convolution.dequantize_linear": (lambda w: convolution.dequantize_linear(w, -1.0, 1.0), BYTES),
+    "convolution.dequantize_lookup": (convolution.dequantize_lookup, BYTES, normal(256)),
     "quantizers.ste_sign": (quantizers.ste_sign, X),
     "quantizers.approx_sign": (quantizers.approx_sign, X),
     "quantizers.swish_sign": (quantizers.swish_sign, X),
@@ -102,6 +117,16 @@ OPTIONS = {
         jbnn.binary_conv_transpose,
         [X, W],
         {"window_strides": (2, 3), "padding": "VALID", "output_size": (12, 12)},
+    ),
+    "convolution.conv": (
+        convolution.conv,
+        [X, W],
+        {**CONV, "edge_mode": "constant", "preferred_element_type": "float32", "precision": "highest"},
+    ),
+    "convolution.conv_gradient": (
+        convolution.conv_gradient,
+        [X, W, Y],
+        {"wrt": ("input", "kernel"), "padding": ((1, 1), (0, 1))},
     ),
 }
 

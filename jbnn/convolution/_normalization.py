@@ -33,7 +33,7 @@ def cross_channel_normalization(
 
     Raises:
       TypeError: x is of another dtype, or `kernel_size` is not an integer.
-      ValueError: x has no axis, or `kernel_size` is not positive.
+      ValueError: x has no axis, or `kernel_size` is not positive, or one of the numbers no scalar.
 
     Gradient: JAX's own, of this expression; in alpha, beta and delta too.
 
@@ -53,7 +53,11 @@ def cross_channel_normalization(
     if size < 1:
         raise ValueError(f"`kernel_size` must be positive, but was {kernel_size}")
     z = x.astype(at_least_float32(x.dtype))
-    alpha, beta, delta = (jnp.asarray(value, z.dtype) for value in (alpha, beta, delta))
+    numbers = {name: jnp.asarray(value) for name, value in (("alpha", alpha), ("beta", beta), ("delta", delta))}
+    for name, value in numbers.items():
+        if value.ndim:
+            raise ValueError(f"`{name}` must be a scalar, but has shape {value.shape}")
+    alpha, beta, delta = (value.astype(z.dtype) for value in numbers.values())
     # A sum of slices: `lax.reduce_window` over one axis of four at most is all that jax-metal has.
     squares = jnp.pad(z * z, [(0, 0)] * (z.ndim - 1) + [(size // 2, (size - 1) // 2)])
     neighbours = [lax.slice_in_dim(squares, i, i + z.shape[-1], axis=-1) for i in range(size)]
