@@ -9,14 +9,19 @@ Sections such as "Args:" are napoleon's business, which runs after this.
 """
 
 import re
+import types
 
 import jbnn
 
-MODULES = {"jbnn": jbnn, "jbnn.quantizers": jbnn.quantizers, "jbnn.activations": jbnn.activations}
+MODULES = {"jbnn": jbnn} | {
+    f"jbnn.{name}": value
+    for name, value in vars(jbnn).items()
+    if name in jbnn.__all__ and isinstance(value, types.ModuleType)
+}
 # Names are linked as they are written; those of activations only with their module, being everyday words.
 PUBLIC = {f"{module}.{name}": f"{module}.{name}" for module, names in MODULES.items() for name in names.__all__}
 PUBLIC |= {name: f"jbnn.quantizers.{name}" for name in jbnn.quantizers.__all__}
-PUBLIC |= {name: f"jbnn.{name}" for name in jbnn.__all__} | {"jbnn.quantizers": "", "jbnn.activations": ""}
+PUBLIC |= {name: f"jbnn.{name}" for name in jbnn.__all__} | dict.fromkeys([*MODULES][1:], "")
 SPAN = re.compile(r"`([^`]+)`|([*|])")
 
 
@@ -75,7 +80,8 @@ def _inline(line, own_name):
         code, sign = match.groups()
         if sign:
             return "\\" + sign
-        target = PUBLIC.get(code.split("(")[0])
+        called = code.split("(")[0]
+        target = PUBLIC.get(f"{own_name.rpartition('.')[0]}.{called}", PUBLIC.get(called))  # its own module's first
         if target is None or target == own_name:
             return f"``{code}``"
         return f":py:func:`{code} <{target}>`" if target else f":py:mod:`{code}`"

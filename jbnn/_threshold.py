@@ -5,6 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import export
 from jax.typing import ArrayLike
 
 from jbnn._checks import per_channel
@@ -31,6 +32,10 @@ class Threshold(NamedTuple):
 
     value: jax.Array
     flip: jax.Array
+
+
+if hasattr(export, "register_namedtuple_serialization"):  # jax 0.4.34 can store no program with NamedTuples
+    export.register_namedtuple_serialization(Threshold, serialized_name="jbnn.Threshold")
 
 
 def sign_threshold(scale: ArrayLike, bias: ArrayLike) -> Threshold:

@@ -12,7 +12,7 @@ import pytest
 from absl.testing import parameterized
 
 import jbnn
-from jbnn import activations, convolution, quantizers
+from jbnn import activations, convolution, mps, quantizers
 
 RNG = np.random.default_rng(0)
 
@@ -26,6 +26,25 @@ VECTORS, MATRIX = normal(2, 3, 33), normal(33, 6)
 BYTES = RNG.integers(0, 256, W.shape, np.uint8)
 X_WORDS, W_WORDS = oracle.pack(X), oracle.pack(W, axis=-2)
 VECTOR_WORDS, MATRIX_WORDS = oracle.pack(VECTORS), oracle.pack(MATRIX, axis=-2)
+VALUE, FLIP = np.arange(-3, 3, dtype=np.int32), np.arange(6) % 2 == 0
+
+
+def with_threshold(function):
+    return lambda x, w, *fields: function(x, w, channels=33, threshold=jbnn.Threshold(*fields))
+
+
+DESCRIPTOR = mps.ConvolutionDescriptor(
+    kernel_width=2, kernel_height=3, input_feature_channels=33, output_feature_channels=6
+)
+
+
+def blob_of(w):
+    return mps.ArrayDataSource(DESCRIPTOR, mps.DataType.UINT32, mps.pack_weights(w))
+
+
+def weights_of(w):
+    return mps.ArrayDataSource(DESCRIPTOR, mps.DataType.FLOAT32, mps.weights_from_kernel(w))
+
 
 CALLS = {
     "sign": (jbnn.sign, X),
@@ -35,6 +54,11 @@ CALLS = {
     "alpha": (jbnn.alpha, W),
     "packed_conv": (lambda x, w: jbnn.packed_conv(x, w, channels=33, window_strides=(2, 1)), X_WORDS, W_WORDS),
     "packed_dense": (lambda x, w: jbnn.packed_dense(x, w, channels=33), VECTOR_WORDS, MATRIX_WORDS),
+    "packed_conv to words": (with_threshold(jbnn.packed_conv), X_WORDS, W_WORDS, VALUE, FLIP),
+    "packed_dense to words": (with_threshold(jbnn.packed_dense), VECTOR_WORDS, MATRIX_WORDS, VALUE, FLIP),
+    "packed_max_pool": (lambda x, flip: jbnn.packed_max_pool(x, 2, flip=flip), X_WORDS, np.arange(33) < 9),
+    "fold_batch_norm": (lambda *terms: jbnn.fold_batch_norm(*terms, epsilon=1.0), TERM, np.abs(TERM), TERM, TERM),
+    "pack_kernels": (lambda w: jbnn.pack_kernels({"w": w}, lambda path, leaf: True), W),
     "binary_conv": (lambda x, w: jbnn.binary_conv(x, w, beta_scaling=True, pad_value=1), X, W),
     "binary_conv of words": (lambda x, w: jbnn.binary_conv(x, w, mode="and"), X, W_WORDS),
     "binary_dense": (lambda x, w: jbnn.binary_dense(x, w, beta_scaling=True), VECTORS, MATRIX),
@@ -53,6 +77,20 @@ CALLS = {
     "convolution.cross_channel_normalization": (convolution.cross_channel_normalization, X),
     "convolution.dequantize_linear": (lambda w: convolution.dequantize_linear(w, -1.0, 1.0), BYTES),
     "convolution.dequantize_lookup": (convolution.dequantize_lookup, BYTES, normal(256)),
+    "mps.binary_convolution": (lambda x, w: mps.binary_convolution(x, blob_of(w), type=1, flags=1), X, W),
+    "mps.binary_fully_connected": (lambda w: mps.binary_fully_connected(X[:, :3, :2], blob_of(w), type=2), W),
+    "mps.convolution": (lambda x, w: mps.convolution(x, weights_of(w), edge_mode=1), X, W),
+    "mps.convolution_transpose": (lambda x, w: mps.convolution_transpose(x, weights_of(w)), X, W),
+    "mps.convolution_gradient": (lambda x, w, g: mps.convolution_gradient(x, weights_of(w), g), X, W, Y),
+    "mps.pack_weights": (mps.pack_weights, W),
+    "mps.unpack_weights": (lambda w: mps.unpack_weights(mps.pack_weights(w), DESCRIPTOR), W),
+    "mps.kernel_from_weights": (lambda w: mps.kernel_from_weights(w.reshape(-1), DESCRIPTOR), W),
+    "mps.weights_from_kernel": (mps.weights_from_kernel, W),
+    "mps.dense_words": (lambda w: mps.dense_words(mps.pack_weights(w), DESCRIPTOR), W),
+    "mps.weights_from_dense_words": (
+        lambda w: mps.weights_from_dense_words(w, DESCRIPTOR),
+        oracle.pack(W.reshape(-1, 6), 0),
+    ),
     "quantizers.ste_sign": (quantizers.ste_sign, X),
     "quantizers.approx_sign": (quantizers.approx_sign, X),
     "quantizers.swish_sign": (quantizers.swish_sign, X),
@@ -79,8 +117,8 @@ CALLS = {
     "activations.gelu": (activations.gelu, Y),
 }
 
-# It answers about the machine, not about arrays.
-NOT_FOR_JIT = {"implementations"}
+# Two answer about the machine or about numbers, not about arrays; the other wants to know its arrays.
+NOT_FOR_JIT = {"implementations", "mps.padding_policy", "sign_threshold"}
 
 
 class Variants(chex.TestCase):
@@ -111,6 +149,11 @@ OPTIONS = {
     "unpack": (jbnn.unpack, [X_WORDS], {"size": 33, "axis": -1}),
     "packed_conv": (jbnn.packed_conv, [X_WORDS, W_WORDS], {**CONV, "channels": 33}),
     "packed_dense": (jbnn.packed_dense, [VECTOR_WORDS, MATRIX_WORDS], {"channels": 33, "mode": "and"}),
+    "packed_max_pool": (
+        jbnn.packed_max_pool,
+        [X_WORDS],
+        {"window": (3, 2), "window_strides": 2, "padding": "SAME"},
+    ),
     "binary_conv": (jbnn.binary_conv, [X, W], {**CONV, "scale": 0.5, "beta_scaling": True}),
     "binary_dense": (jbnn.binary_dense, [VECTORS, MATRIX], {"mode": "and", "scale": 0.5}),
     "binary_conv_transpose": (

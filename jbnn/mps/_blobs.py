@@ -33,8 +33,8 @@ def pack_weights(w: ArrayLike) -> jax.Array:
       ValueError: w has not four axes.
 
     Example:
-      >>> w = -jnp.ones((1, 1, 32, 1)).at[0, 0, 13, 0].set(-1.0)
-      >>> print(hex(jbnn.mps.pack_weights(-w)[0, 0, 0, 0]))
+      >>> w = jnp.full((1, 1, 32, 1), -1.0).at[0, 0, 13, 0].set(1.0)
+      >>> print(hex(jbnn.mps.pack_weights(w)[0, 0, 0, 0]))
       0x2000
 
     References:

@@ -68,10 +68,11 @@ def padding_policy(
       ValueError: a size is not positive, or the method has bits that say nothing about a convolution.
 
     Example:
-      >>> same = jbnn.mps.PaddingMethod.SIZE_SAME
-      >>> print(jbnn.mps.padding_policy(same, (8, 8), (2, 3)))
+      >>> method = jbnn.mps.PaddingMethod
+      >>> print(jbnn.mps.padding_policy(method.SIZE_SAME, (8, 8), (2, 3)))
       ((1, 0), (1, 1))
-      >>> print(jbnn.mps.padding_policy(0, (7, 7), (1, 1), window_strides=4))  # valid: pixels 1 and 5, not 0 and 4
+      >>> valid = method.SIZE_VALID_ONLY | method.ADD_REMAINDER_TO_BOTTOM_RIGHT
+      >>> print(jbnn.mps.padding_policy(valid, (7, 7), (1, 1), window_strides=4))  # pixels 1 and 5, not 0 and 4
       ((-1, -1), (-1, -1))
 
     References:
