@@ -273,7 +273,7 @@ class ConvolutionDescriptor:
 
     @property
     def feature_group_count(self) -> int:
-        """The groups that convolve: C in a depthwise convolution."""
+        """G, or C in a depthwise convolution."""
         return self.input_feature_channels if self.channel_multiplier else self.groups
 
     @property
