@@ -9,19 +9,22 @@ Sections such as "Args:" are napoleon's business, which runs after this.
 """
 
 import re
-import types
 
 import jbnn
 
-MODULES = {"jbnn": jbnn} | {
-    f"jbnn.{name}": value
-    for name, value in vars(jbnn).items()
-    if name in jbnn.__all__ and isinstance(value, types.ModuleType)
+MODULES = {
+    "jbnn": jbnn,
+    "jbnn.quantizers": jbnn.quantizers,
+    "jbnn.activations": jbnn.activations,
+    "jbnn.convolution": jbnn.convolution,
+    "jbnn.interchange": jbnn.interchange,
+    "jbnn.mps": jbnn.mps,
 }
 # Names are linked as they are written; those of activations only with their module, being everyday words.
 PUBLIC = {f"{module}.{name}": f"{module}.{name}" for module, names in MODULES.items() for name in names.__all__}
-PUBLIC |= {name: f"jbnn.quantizers.{name}" for name in jbnn.quantizers.__all__}
-PUBLIC |= {name: f"jbnn.{name}" for name in jbnn.__all__} | dict.fromkeys([*MODULES][1:], "")
+for module in (jbnn.quantizers, jbnn.convolution, jbnn.interchange):
+    PUBLIC |= {name: f"{module.__name__}.{name}" for name in module.__all__}
+PUBLIC |= {name: f"jbnn.{name}" for name in jbnn.__all__} | dict.fromkeys(MODULES.keys() - {"jbnn"}, "")
 SPAN = re.compile(r"`([^`]+)`|([*|])")
 
 

@@ -23,10 +23,10 @@ from jax import lax
 
 import jbnn
 from examples.benchmarks.timing import best_medians
-from jbnn import activations, quantizers
+from jbnn import activations, convolution, interchange, quantizers
 
 LAYERS = ((56, 64), (28, 128), (14, 256), (7, 512))
-NOT_A_COMPUTATION = {"implementations"}
+NOT_A_COMPUTATION = {"implementations", "convolution.ConvGradient"}
 PARAMETERS = {"linear": {"a": 2.0, "b": 1.0}, "relun": {"a": 0.1}, "power": {"a": 2.0, "b": 3.0, "c": 2.0}}
 
 RNG = np.random.default_rng(0)
@@ -102,6 +102,40 @@ def operator_checks(dtypes: list[str]) -> Iterator[Check]:
     dense = normal(7, 33), normal(33, 6), *terms
     yield Check("binary_dense, terms, beta", with_terms(jbnn.binary_dense), dense, 6, exact=False)
     yield Check("alpha", jbnn.alpha, (w,), 1, exact=False)
+
+
+def convolution_checks() -> Iterator[Check]:
+    x, w, table = normal(2, 6, 5, 8), normal(3, 3, 8, 6), normal(256)
+    g, bytes_ = normal(2, 6, 5, 6), RNG.integers(0, 256, w.shape, np.uint8)
+
+    def check(name: str, *args: np.ndarray, wrt: int = 0, note: str = "", exact: bool = False, **options) -> Check:
+        function = partial(getattr(convolution, name), **options)
+        return Check(f"convolution.{name}{note and f', {note}'}", function, args, wrt, exact)
+
+    for mode in "zero", "clamp", "mirror", "mirror_with_edge":
+        yield check("conv", x, w, wrt=2, note=mode, edge_mode=mode, window_strides=2)
+    yield check("conv", x, w[:, :, :4], wrt=2, note="groups", feature_group_count=2)
+    yield check("depthwise_conv", x, w, wrt=2)
+    yield check("conv_transpose", x, w, wrt=2, window_strides=2, output_size=(13, 11))
+    yield check("dense", x, w[0, 0], wrt=2)
+    yield check("conv_gradient", x, w, g)
+    yield check("conv_gradient", x, w, normal(2, 12, 10, 6), note="transposed", transposed=True, window_strides=2)
+    yield check("dense_gradient", x, w[0, 0], g)
+    yield check("binary_conv_gradient", x, w, g, beta_scaling=True)
+    yield check("cross_channel_normalization", x, wrt=1)
+    yield check("dequantize_linear", bytes_, -g[0, 0, 0], g[0, 0, 0])
+    yield check("dequantize_lookup", bytes_, table)
+    yield check("depth_to_space", x, wrt=1, exact=True, block=2)
+    yield check("space_to_depth", x, wrt=1, exact=True, block=(2, 5))
+    yield check("transpose_kernel", w, wrt=1, exact=True)
+
+
+def interchange_checks() -> Iterator[Check]:
+    w, data = words(3, 3, 2, 5), RNG.integers(0, 256, 99, np.uint8)
+    yield Check("interchange.to_larq", partial(interchange.to_larq, channels=33), (w,))
+    yield Check("interchange.from_larq", partial(interchange.from_larq, channels=150), (w.view(np.int32),))
+    yield Check("interchange.to_openvino", partial(interchange.to_openvino, channels=33), (w,))
+    yield Check("interchange.from_openvino", partial(interchange.from_openvino, shape=(6, 11, 4, 3)), (data,))
 
 
 def elementwise_checks() -> Iterator[Check]:
@@ -211,7 +245,13 @@ def main() -> None:
     print(f"Python {platform.python_version()}, {platform.platform()}")
     print(f"implementations: {jbnn.implementations()}\n")
     dtypes = ["float32", *filter(is_available, ("float16", "bfloat16"))]
-    checks = [*bit_checks(dtypes), *operator_checks(dtypes), *elementwise_checks()]
+    checks = [
+        *bit_checks(dtypes),
+        *operator_checks(dtypes),
+        *convolution_checks(),
+        *interchange_checks(),
+        *elementwise_checks(),
+    ]
     passed, failed = run(checks)
     unchecked = set(public_names()) - {check.name.split(",")[0] for check in checks}
     for name in sorted(unchecked):

@@ -99,6 +99,14 @@ def pad_image(x: jax.Array, value: jax.typing.ArrayLike, geometry: Geometry) -> 
     return x
 
 
+def see_through(tap: Sequence[int], image: jax.Array, geometry: Geometry) -> jax.Array:
+    """What every window reads of the padded image (N, *S, …) through one tap: (N, *S', …)."""
+    g, first, last = geometry, [0] * image.ndim, list(image.shape)
+    for axis, (k, n, s, d) in enumerate(zip(tap, g.output, g.strides, g.rhs_dilation, strict=True), start=1):
+        first[axis], last[axis] = k * d, k * d + (n - 1) * s + 1
+    return lax.slice(image, first, last, (1, *g.strides, *(1,) * (image.ndim - 1 - g.rank)))
+
+
 def _dilated(size: int, dilation: int) -> int:
     return (size - 1) * dilation + 1 if size > 0 else 0
 

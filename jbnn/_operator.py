@@ -18,7 +18,7 @@ from jax.typing import ArrayLike, DTypeLike
 
 from jbnn import activations, quantizers
 from jbnn._beta import beta
-from jbnn._checks import check_kernel_words, check_pad_value, per_channel
+from jbnn._checks import check_kernel_words, check_pad_value, of_float, per_channel
 from jbnn._gradient import correlate, image_words, kernel_words
 from jbnn._kernels.choose import check_case
 from jbnn._kernels.correlation import Clamp, Correlation, Epilogue
@@ -58,10 +58,10 @@ def apply(
     _check(correlation, w, input_quantizer, kernel_quantizer, activation, implementation)
     batch = x.shape[:1] if batch is None else batch
     dtype = at_least_float32(x.dtype)
-    input_bias = term("input_bias", input_bias, g.channels, "C", dtype)
-    input_scale = term("input_scale", input_scale, g.channels, "C", dtype)
-    scale = term("scale", scale, g.features, "O", dtype)
-    bias = term("bias", bias, g.features, "O", dtype)
+    input_bias = _term("input_bias", input_bias, g.channels, "C", dtype)
+    input_scale = _term("input_scale", input_scale, g.channels, "C", dtype)
+    scale = _term("scale", scale, g.features, "O", dtype)
+    bias = _term("bias", bias, g.features, "O", dtype)
 
     z = x.astype(dtype)
     if input_bias is not None:
@@ -173,8 +173,7 @@ def last_axis(value: jax.Array, like: jax.Array) -> jax.Array:
     return value.reshape((1,) * (like.ndim - value.ndim) + value.shape)
 
 
-def term(name: str, value: ArrayLike | None, size: int, letter: str, dtype: DTypeLike) -> jax.Array | None:
-    """One of the formula's terms, which may be left out."""
+def _term(name: str, value: ArrayLike | None, size: int, letter: str, dtype: DTypeLike) -> jax.Array | None:
     return None if value is None else per_channel(name, value, size, letter, dtype)
 
 
@@ -187,14 +186,6 @@ def as_kernel(w: ArrayLike) -> jax.Array:
     """w as a latent kernel or words."""
     w = jnp.asarray(w)
     return w if w.dtype == jnp.uint32 else of_float("w", w, " or, packed, uint32")
-
-
-def of_float(name: str, value: jax.Array, otherwise: str = "") -> jax.Array:
-    if value.dtype not in (jnp.float32, jnp.bfloat16, jnp.float16, jnp.float64):
-        raise TypeError(
-            f"`{name}` must have dtype float32, bfloat16, float16 or float64{otherwise}, but has dtype {value.dtype}"
-        )
-    return value
 
 
 def _check(

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import ShapeDtypeStruct as Array
 
 import jbnn
-from jbnn import activations, convolution, mps, quantizers
+from jbnn import activations, convolution, interchange, mps, quantizers
 
 
 class Case(NamedTuple):
@@ -209,6 +209,13 @@ ORDINARY = [
     ordinary("dequantize_linear", "ranges", Array((3, 3, 6, 4), jnp.uint8), f32(4), f32(4), wrt=(1, 2)),
     ordinary("dequantize_lookup", "table", Array((3, 3, 6, 4), jnp.uint8), f32(256), wrt=(1,)),
 ]
+BYTES = Array((99,), jnp.uint8)
+INTERCHANGE = [
+    Case("interchange.to_larq", partial(interchange.to_larq, channels=33), (W_WORDS,)),
+    Case("interchange.from_larq", interchange.from_larq, (Array((5, 3, 3, 2), jnp.int32),)),
+    Case("interchange.to_openvino", partial(interchange.to_openvino, channels=33), (W_WORDS,)),
+    Case("interchange.from_openvino", partial(interchange.from_openvino, shape=(6, 11, 4, 3)), (BYTES,)),
+]
 
 
 def described(inputs=33, outputs=4, **options):
@@ -250,7 +257,9 @@ BLOB = stored(mps.DataType.UINT32, "words_shape", jnp.uint32)
 LATENT = stored(mps.DataType.FLOAT32, "weights_shape", jnp.float32)
 REAL = stored(mps.DataType.FLOAT32, "weights_shape", jnp.float32, f32(4), stride_in_pixels_x=2)
 NORM = mps.BatchNormalization(mean=[0.5] * 4, variance=[2.0] * 4, epsilon=1e-3)
-BYTES = stored(mps.DataType.UINT8, "weights_shape", jnp.uint8, f32(4), mps.WeightsQuantizationType.LINEAR, f32(4, 2))
+QUANTIZED = stored(
+    mps.DataType.UINT8, "weights_shape", jnp.uint8, f32(4), mps.WeightsQuantizationType.LINEAR, f32(4, 2)
+)
 DOOR = [
     door("binary_convolution", "XNOR, words, beta", BLOB, type=1, flags=1),
     door("binary_convolution", "AND, latent, clamp", LATENT, type=2, edge_mode=1),
@@ -271,7 +280,7 @@ DOOR = [
         ),
         wrt=(0, 1),
     ),
-    layer("convolution", "bytes", BYTES, wrt=(0,)),
+    layer("convolution", "bytes", QUANTIZED, wrt=(0,)),
     layer("convolution_transpose", "output size", REAL, wrt=(0, 1), output_size=(5, 8)),
     layer("convolution_gradient", "everything", REAL, f32(2, 5, 2, 4), wrt=()),
     Case("mps.pack_weights", mps.pack_weights, (f32(3, 3, 33, 4),)),
@@ -328,7 +337,7 @@ ACTIVATIONS = [
     of_floats(activations, "logarithm", "base 10", c=10.0),
 ]
 
-CASES = [*OPERATORS, *ORDINARY, *DOOR, *BITS, *QUANTIZERS, *ACTIVATIONS]
+CASES = [*OPERATORS, *ORDINARY, *INTERCHANGE, *DOOR, *BITS, *QUANTIZERS, *ACTIVATIONS]
 
 
 def gradient(case):

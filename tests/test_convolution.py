@@ -172,13 +172,11 @@ def test_float64():
 
 def test_thin_over_lax():
     """One convolution and nothing else, where nothing else is asked for."""
-    x, w = jnp.ones((2, 5, 4, 6)), jnp.ones((3, 3, 3, 4))
-    for options in ({}, {"feature_group_count": 2, "window_strides": 2, "padding": ((1, -1), (0, 2))}):
-        kernel = w if options else jnp.ones((3, 3, 6, 4))
-        program = jax.make_jaxpr(functools.partial(convolution.conv, **options))(x, kernel)
+    x, w = jnp.ones((2, 5, 4, 6)), jnp.ones((3, 3, 6, 4))
+    for options in ({}, {"window_strides": 2, "padding": ((1, -1), (0, 2)), "rhs_dilation": 2}):
+        program = jax.make_jaxpr(functools.partial(convolution.conv, **options))(x, w)
         assert [equation.primitive.name for equation in program.eqns] == ["conv_general_dilated"]
-    program = jax.make_jaxpr(convolution.dense)(x[0, 0], jnp.ones((6, 4)))
-    assert "dot_general" in str(program)
+    assert str(jax.make_jaxpr(convolution.dense)(x[0, 0], w[0, 0])).count("dot_general") == 1
 
 
 def test_any_order_and_both_modes_of_differentiation():

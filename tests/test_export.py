@@ -12,6 +12,7 @@ from jax import export
 
 import jbnn
 
+pytestmark = pytest.mark.usefixtures("on_cpu")  # a program runs where it was exported for
 PLATFORMS = ("cpu",), ("cuda",), ("tpu",), ("cpu", "cuda", "tpu")
 RNG = np.random.default_rng(0)
 

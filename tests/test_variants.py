@@ -12,7 +12,7 @@ import pytest
 from absl.testing import parameterized
 
 import jbnn
-from jbnn import activations, convolution, mps, quantizers
+from jbnn import activations, convolution, interchange, mps, quantizers
 
 RNG = np.random.default_rng(0)
 
@@ -77,6 +77,10 @@ CALLS = {
     "convolution.cross_channel_normalization": (convolution.cross_channel_normalization, X),
     "convolution.dequantize_linear": (lambda w: convolution.dequantize_linear(w, -1.0, 1.0), BYTES),
     "convolution.dequantize_lookup": (convolution.dequantize_lookup, BYTES, normal(256)),
+    "interchange.to_larq": (lambda w: interchange.to_larq(w, channels=33), W_WORDS),
+    "interchange.from_larq": (lambda w: interchange.from_larq(w, channels=190), W_WORDS),
+    "interchange.to_openvino": (lambda w: interchange.to_openvino(w, channels=33), W_WORDS),
+    "interchange.from_openvino": (lambda data: interchange.from_openvino(data, (6, 11, 4, 3)), BYTES.ravel()[:99]),
     "mps.binary_convolution": (lambda x, w: mps.binary_convolution(x, blob_of(w), type=1, flags=1), X, W),
     "mps.binary_fully_connected": (lambda w: mps.binary_fully_connected(X[:, :3, :2], blob_of(w), type=2), W),
     "mps.convolution": (lambda x, w: mps.convolution(x, weights_of(w), edge_mode=1), X, W),

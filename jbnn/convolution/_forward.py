@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike, DTypeLike
 
-from jbnn._checks import check_dense_ranks, check_ranks
+from jbnn._checks import check_dense_ranks, check_ranks, of_float
 from jbnn._edges import EdgeMode
 from jbnn._geometry import Padding, conv_geometry, dense_geometry, transpose_geometry
-from jbnn._operator import Activation, as_image, of_float
+from jbnn._operator import Activation, as_image
 from jbnn.convolution._layer import Layer, Precision
 
 

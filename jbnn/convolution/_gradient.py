@@ -18,11 +18,11 @@ from jax.typing import ArrayLike, DTypeLike
 
 from jbnn._binary import binary_conv, binary_conv_transpose
 from jbnn._bits import as_index, check_groups
-from jbnn._checks import check_dense_ranks, check_ranks
+from jbnn._checks import check_dense_ranks, check_ranks, of_float
 from jbnn._edges import EdgeMode
 from jbnn._geometry import Padding, conv_geometry, dense_geometry, per_axis, transpose_geometry
 from jbnn._kernels.correlation import Mode
-from jbnn._operator import Quantizer, as_image, as_kernel, at_least_float32, of_float
+from jbnn._operator import Quantizer, as_image, as_kernel, at_least_float32
 from jbnn.convolution._layer import Layer, Operand, Precision
 from jbnn.quantizers import ste_sign
 

@@ -7,18 +7,16 @@ import jax.numpy as jnp
 from jax import dtypes, lax
 from jax.typing import ArrayLike, DTypeLike
 
-from jbnn._checks import check_pad_value
+from jbnn._checks import check_pad_value, per_channel
 from jbnn._edges import EdgeMode, check_edge_mode, continue_image, continues
 from jbnn._geometry import Geometry
+from jbnn._jax_versions import DIFFERENTIATES_WIDER_CONVOLUTIONS
 from jbnn._kernels.correlation import Correlation
 from jbnn._kernels.unpacked import float_conv
-from jbnn._operator import Activation, at_least_float32, last_axis, term
+from jbnn._operator import Activation, at_least_float32, last_axis
 
 Precision = lax.PrecisionLike
 Operand = jax.Array | jax.ShapeDtypeStruct
-
-# From here on JAX differentiates a convolution whose result is wider than its operands.
-_MIXED_GRADIENTS = jax.__version_info__ >= (0, 10)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +43,7 @@ class Layer:
     def correlate(self, x: jax.Array, w: jax.Array) -> jax.Array:
         """x (N, *S, C) and w (*K, C/G, O), of one dtype, to u (N, *S', O); without spatial axes a product."""
         g = self.geometry
-        if not _MIXED_GRADIENTS:
+        if not DIFFERENTIATES_WIDER_CONVOLUTIONS:
             x, w = (operand.astype(self.result_type(operand.dtype)) for operand in (x, w))
         if continues(self.edge_mode):
             x = continue_image(x, g.padding, self.edge_mode)
@@ -63,7 +61,8 @@ class Layer:
         self.check_operands(x, w)
         dtype = self.result_type(x.dtype)
         wide = at_least_float32(dtype)
-        bias = term("bias", bias, self.geometry.features, "O", wide)
+        if bias is not None:
+            bias = per_channel("bias", bias, self.geometry.features, "O", wide)
         if not (activation is None or callable(activation)):
             raise TypeError(f"`activation` must be a function or None, but was {activation!r}")
         u = self.correlate(x, w)

@@ -8,7 +8,8 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from jbnn._bits import as_index
-from jbnn._operator import at_least_float32, of_float
+from jbnn._checks import of_float
+from jbnn._operator import at_least_float32
 
 
 def cross_channel_normalization(

@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jbnn._operator import last_axis, term
+from jbnn._checks import per_channel
+from jbnn._operator import last_axis
 
 
 def dequantize_linear(w: ArrayLike, minimum: ArrayLike, maximum: ArrayLike) -> jax.Array:
@@ -38,10 +39,8 @@ def dequantize_linear(w: ArrayLike, minimum: ArrayLike, maximum: ArrayLike) -> j
     w = _of_bytes(w)
     if w.ndim == 0:
         raise ValueError("`w` must have shape (…, O), but has shape ()")
-    low = term("minimum", minimum, w.shape[-1], "O", jnp.float32)
-    high = term("maximum", maximum, w.shape[-1], "O", jnp.float32)
-    if low is None or high is None:
-        raise TypeError("`minimum` and `maximum` must be real, but one was None")
+    low = per_channel("minimum", minimum, w.shape[-1], "O", jnp.float32)
+    high = per_channel("maximum", maximum, w.shape[-1], "O", jnp.float32)
     low, high = last_axis(low, w), last_axis(high, w)
     return w.astype(jnp.float32) / 255 * (high - low) + low
 
