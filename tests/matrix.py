@@ -51,13 +51,14 @@ FEATURES = (
     ),
     Feature("`binary_dense`, `packed_dense`", ("dense",), ("binary_dense:", "packed_dense:")),
     Feature("`binary_conv_transpose`", ("transpose",), ("binary_conv_transpose:",)),
+    Feature("`jbnn.mps`", ("mps_binary_rows", "mps_real_rows", "mps_formulas", "mps_errors"), ("mps.",)),
     Feature("implementations `popcount` and `unpacked`", ("implementations",), ("packed_conv:",)),
     Feature("`jit`, `vmap`, `scan`, `checkpoint`, donated buffers", ("transforms", "variants", "programs")),
     Feature("`jax.export` for cpu, cuda, tpu, and all of them", ("export",)),
     Feature("meshes of 4 and 8 devices, `shard_map`", ("sharding",)),
     Feature("two processes", ("distributed",)),
 )
-OF_OURSELVES = "apple", "docstrings", "oracle"
+OF_OURSELVES = "apple", "docstrings", "mps_checklist", "oracle", "port_from_mps"
 """Modules that test the audit, the documentation and the tests."""
 
 
