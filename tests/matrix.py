@@ -58,8 +58,9 @@ FEATURES = (
     ),
     Feature(
         "`jbnn.convolution`, and its gradients as functions",
-        ("convolution", "convolution_errors", "conv_transpose", "conv_gradient", "sub_pixels", "normalization")
-        + ("dequantize",),
+        tuple(
+            "convolution convolution_errors conv_transpose conv_gradient sub_pixels normalization dequantize".split()
+        ),
         ("convolution.",),
     ),
     Feature(
@@ -76,7 +77,7 @@ FEATURES = (
     Feature("meshes of 4 and 8 devices, `shard_map`", ("sharding",)),
     Feature("two processes", ("distributed",)),
 )
-OF_OURSELVES = "apple", "docstrings", "oracle"
+OF_OURSELVES = "apple", "docstrings", "mps_checklist", "oracle", "port_from_mps"
 """Modules that test the audit, the documentation and the tests."""
 
 
