@@ -58,8 +58,14 @@ FEATURES = (
     ),
     Feature(
         "`jbnn.convolution`, and its gradients as functions",
-        tuple(
-            "convolution convolution_errors conv_transpose conv_gradient sub_pixels normalization dequantize".split()
+        (
+            "convolution",
+            "convolution_errors",
+            "conv_transpose",
+            "conv_gradient",
+            "sub_pixels",
+            "normalization",
+            "dequantize",
         ),
         ("convolution.",),
     ),
