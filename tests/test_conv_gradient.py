@@ -142,6 +142,7 @@ def test_a_depthwise_layer():
     chex.assert_trees_all_equal(ours._replace(kernel=ours.kernel.reshape(w.shape)), expected)
 
 
+@pytest.mark.usefixtures("on_cpu")  # where equal programs add in the same order
 @pytest.mark.parametrize("order", ["dcr", "crd"])
 @pytest.mark.parametrize("groups", [1, 2])
 def test_a_sub_pixel_layer(order, groups):

@@ -1,6 +1,7 @@
 """Ordinary convolutions against NumPy: geometry, groups, channel multipliers, edges, the terms around the sum."""
 
 import functools
+import re
 
 import chex
 import jax
@@ -26,6 +27,7 @@ def numbers(case):
     return round_numbers(case.image, 1), round_numbers(case.kernel, 2)
 
 
+@pytest.mark.usefixtures("on_cpu")  # where JAX adds small numbers exactly
 def test_every_geometry():
     """All in one program: compiling takes longer than computing."""
     operands = [numbers(case) for case in CASES]
@@ -154,12 +156,12 @@ def test_bias_and_activation_are_evaluated_in_float32():
     assert_array_equal(oracle.real(y), np.ones((1, 1, 1)))
 
 
-def test_precision_reaches_lax():
+@pytest.mark.parametrize("precision", ["high", lax.Precision.HIGH, None])
+def test_precision_reaches_lax(precision):
     x, w = jnp.ones((1, 3, 2)), jnp.ones((2, 2, 1))
     for function, args in ((convolution.conv, (x, w)), (convolution.dense, (x, w[0]))):
-        for precision in ("highest", lax.Precision.HIGHEST, None):
-            text = str(jax.make_jaxpr(functools.partial(function, precision=precision))(*args))
-            assert ("HIGHEST" in text) == (precision is not None)
+        text = str(jax.make_jaxpr(functools.partial(function, precision=precision))(*args))
+        assert bool(re.search(r"HIGH\b", text)) == (precision is not None)
 
 
 @pytest.mark.usefixtures("x64")

@@ -29,7 +29,7 @@ def dequantize_linear(w: ArrayLike, minimum: ArrayLike, maximum: ArrayLike) -> j
 
     Example:
       >>> w = jnp.array([[0, 0], [255, 255]], jnp.uint8)
-      >>> print(jbnn.convolution.dequantize_linear(w, -1.0, jnp.array([1.0, 4.0])))
+      >>> print(jbnn.convolution.dequantize_linear(w, -1.0, jnp.array([1.0, 4.0])).round(3))
       [[-1. -1.]
        [ 1.  4.]]
 
