@@ -18,6 +18,7 @@ MODULES = {
     "jbnn.activations": jbnn.activations,
     "jbnn.convolution": jbnn.convolution,
     "jbnn.interchange": jbnn.interchange,
+    "jbnn.mps": jbnn.mps,
 }
 # Names are linked as they are written; those of activations only with their module, being everyday words.
 PUBLIC = {f"{module}.{name}": f"{module}.{name}" for module, names in MODULES.items() for name in names.__all__}
@@ -82,7 +83,8 @@ def _inline(line, own_name):
         code, sign = match.groups()
         if sign:
             return "\\" + sign
-        target = PUBLIC.get(code.split("(")[0])
+        called = code.split("(")[0]
+        target = PUBLIC.get(f"{own_name.rpartition('.')[0]}.{called}", PUBLIC.get(called))  # its own module's first
         if target is None or target == own_name:
             return f"``{code}``"
         return f":py:func:`{code} <{target}>`" if target else f":py:mod:`{code}`"

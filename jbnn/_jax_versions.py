@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax
+from jax import export
 from jax.sharding import NamedSharding, PartitionSpec
 
 HAS_EXPLICIT_MESHES = hasattr(jax, "set_mesh")
@@ -25,3 +26,9 @@ def conv_out_sharding(image: jax.Array, kernel: jax.Array) -> dict[str, Any]:
     if jax.sharding.AxisType.Explicit not in of_image.mesh.axis_types:
         return {}
     return {"out_sharding": NamedSharding(of_image.mesh, PartitionSpec(*of_image.spec[:-1], of_kernel.spec[-1]))}
+
+
+def register_for_export(cls: type) -> None:
+    """Lets exported programs that take or give this NamedTuple be stored; jax 0.4.34 can store none."""
+    if hasattr(export, "register_namedtuple_serialization"):
+        export.register_namedtuple_serialization(cls, serialized_name=f"jbnn.{cls.__name__}")

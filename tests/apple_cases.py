@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import ShapeDtypeStruct as Array
 
 import jbnn
-from jbnn import activations, convolution, interchange, quantizers
+from jbnn import activations, convolution, interchange, mps, quantizers
 
 
 class Case(NamedTuple):
@@ -38,6 +38,8 @@ NOT_A_COMPUTATION = {
     "convolution.ConvGradient": "holds results",
     "implementations": "says what can run here",
     "sign_threshold": "computed in NumPy, before anything is deployed",
+    "mps.padding_policy": "computes numbers in Python",
+    **{f"mps.{name}": "describes a layer" for name, value in vars(mps).items() if isinstance(value, type)},
 }
 
 
@@ -215,6 +217,80 @@ INTERCHANGE = [
     Case("interchange.from_openvino", partial(interchange.from_openvino, shape=(6, 11, 4, 3)), (BYTES,)),
 ]
 
+
+def described(inputs=33, outputs=4, **options):
+    return mps.ConvolutionDescriptor(input_feature_channels=inputs, output_feature_channels=outputs, **options)
+
+
+def layer(name, note, source, *rest, wrt, **options):
+    function = getattr(mps, name)
+    return Case(f"mps.{name}: {note}", lambda *args: function(*args, **options), (X, source, *rest), wrt)
+
+
+def door(name, note, source, **options):
+    """A binary layer of the door, with the four terms as arguments."""
+    function = getattr(mps, name)
+    x = f32(2, 3, 3, 33) if name == "binary_fully_connected" else X
+    terms = {
+        "output_bias_terms": f32(4),
+        "output_scale_terms": f32(4),
+        "input_bias_terms": f32(33),
+        "input_scale_terms": f32(33),
+    }
+
+    def run(x, source, terms):
+        return function(x, source, **terms, **options)
+
+    return Case(f"mps.{name}: {note}", run, (x, source, terms), (0, 1, 2) if floating(source) else (0, 2))
+
+
+def floating(source):
+    return source.data_type != mps.DataType.UINT32
+
+
+def stored(data_type, shape, dtype, *rest, **options):
+    d = described(**options)
+    return mps.ArrayDataSource(d, data_type, Array(getattr(d, shape), dtype), *rest)
+
+
+BLOB = stored(mps.DataType.UINT32, "words_shape", jnp.uint32)
+LATENT = stored(mps.DataType.FLOAT32, "weights_shape", jnp.float32)
+REAL = stored(mps.DataType.FLOAT32, "weights_shape", jnp.float32, f32(4), stride_in_pixels_x=2)
+NORM = mps.BatchNormalization(mean=[0.5] * 4, variance=[2.0] * 4, epsilon=1e-3)
+QUANTIZED = stored(
+    mps.DataType.UINT8, "weights_shape", jnp.uint8, f32(4), mps.WeightsQuantizationType.LINEAR, f32(4, 2)
+)
+DOOR = [
+    door("binary_convolution", "XNOR, words, beta", BLOB, type=1, flags=1),
+    door("binary_convolution", "AND, latent, clamp", LATENT, type=2, edge_mode=1),
+    door("binary_convolution", "binary weights, rectangle", LATENT, type=0, offset=(2, -4), clip=((0, 0), (3, 2))),
+    door("binary_fully_connected", "XNOR, latent, beta", LATENT, type=1, flags=1),
+    layer("convolution", "bias", REAL, wrt=(0, 1)),
+    layer("convolution", "destination", REAL, wrt=(0,), destination=jnp.zeros((2, 6, 4, 4)), clip=((1, 0), (4, 4))),
+    layer(
+        "convolution",
+        "batch normalization, sub-pixels",
+        stored(
+            mps.DataType.FLOAT32,
+            "weights_shape",
+            jnp.float32,
+            f32(4),
+            batch_normalization=NORM,
+            sub_pixel_scale_factor=2,
+        ),
+        wrt=(0, 1),
+    ),
+    layer("convolution", "bytes", QUANTIZED, wrt=(0,)),
+    layer("convolution_transpose", "output size", REAL, wrt=(0, 1), output_size=(5, 8)),
+    layer("convolution_gradient", "everything", REAL, f32(2, 5, 2, 4), wrt=()),
+    Case("mps.pack_weights", mps.pack_weights, (f32(3, 3, 33, 4),)),
+    Case("mps.unpack_weights", lambda blob: mps.unpack_weights(blob, described()), (words(4, 3, 3, 2),)),
+    Case("mps.kernel_from_weights", lambda w: mps.kernel_from_weights(w, described()), (f32(4, 3, 3, 33),), (0,)),
+    Case("mps.weights_from_kernel", mps.weights_from_kernel, (f32(3, 3, 33, 4),), (0,)),
+    Case("mps.dense_words", lambda blob: mps.dense_words(blob, described()), (words(4, 3, 3, 2),)),
+    Case("mps.weights_from_dense_words", lambda w: mps.weights_from_dense_words(w, described()), (words(10, 4),)),
+]
+
 BITS = [
     *(Case(f"sign: {d}", jbnn.sign, (Array((3, 33), d),), (0,)) for d in ("float32", "bfloat16", "float16")),
     *(Case(f"sign: {d}", jbnn.sign, (Array((3, 33), d),)) for d in ("int8", "int32")),
@@ -261,7 +337,7 @@ ACTIVATIONS = [
     of_floats(activations, "logarithm", "base 10", c=10.0),
 ]
 
-CASES = [*OPERATORS, *ORDINARY, *INTERCHANGE, *BITS, *QUANTIZERS, *ACTIVATIONS]
+CASES = [*OPERATORS, *ORDINARY, *INTERCHANGE, *DOOR, *BITS, *QUANTIZERS, *ACTIVATIONS]
 
 
 def gradient(case):

@@ -12,7 +12,7 @@ import pytest
 from absl.testing import parameterized
 
 import jbnn
-from jbnn import activations, convolution, interchange, quantizers
+from jbnn import activations, convolution, interchange, mps, quantizers
 
 RNG = np.random.default_rng(0)
 
@@ -31,6 +31,19 @@ VALUE, FLIP = np.arange(-3, 3, dtype=np.int32), np.arange(6) % 2 == 0
 
 def with_threshold(function):
     return lambda x, w, *fields: function(x, w, channels=33, threshold=jbnn.Threshold(*fields))
+
+
+DESCRIPTOR = mps.ConvolutionDescriptor(
+    kernel_width=2, kernel_height=3, input_feature_channels=33, output_feature_channels=6
+)
+
+
+def blob_of(w):
+    return mps.ArrayDataSource(DESCRIPTOR, mps.DataType.UINT32, mps.pack_weights(w))
+
+
+def weights_of(w):
+    return mps.ArrayDataSource(DESCRIPTOR, mps.DataType.FLOAT32, mps.weights_from_kernel(w))
 
 
 CALLS = {
@@ -68,6 +81,20 @@ CALLS = {
     "interchange.from_larq": (lambda w: interchange.from_larq(w, channels=190), W_WORDS),
     "interchange.to_openvino": (lambda w: interchange.to_openvino(w, channels=33), W_WORDS),
     "interchange.from_openvino": (lambda data: interchange.from_openvino(data, (6, 11, 4, 3)), BYTES.ravel()[:99]),
+    "mps.binary_convolution": (lambda x, w: mps.binary_convolution(x, blob_of(w), type=1, flags=1), X, W),
+    "mps.binary_fully_connected": (lambda w: mps.binary_fully_connected(X[:, :3, :2], blob_of(w), type=2), W),
+    "mps.convolution": (lambda x, w: mps.convolution(x, weights_of(w), edge_mode=1), X, W),
+    "mps.convolution_transpose": (lambda x, w: mps.convolution_transpose(x, weights_of(w)), X, W),
+    "mps.convolution_gradient": (lambda x, w, g: mps.convolution_gradient(x, weights_of(w), g), X, W, Y),
+    "mps.pack_weights": (mps.pack_weights, W),
+    "mps.unpack_weights": (lambda w: mps.unpack_weights(mps.pack_weights(w), DESCRIPTOR), W),
+    "mps.kernel_from_weights": (lambda w: mps.kernel_from_weights(w.reshape(-1), DESCRIPTOR), W),
+    "mps.weights_from_kernel": (mps.weights_from_kernel, W),
+    "mps.dense_words": (lambda w: mps.dense_words(mps.pack_weights(w), DESCRIPTOR), W),
+    "mps.weights_from_dense_words": (
+        lambda w: mps.weights_from_dense_words(w, DESCRIPTOR),
+        oracle.pack(W.reshape(-1, 6), 0),
+    ),
     "quantizers.ste_sign": (quantizers.ste_sign, X),
     "quantizers.approx_sign": (quantizers.approx_sign, X),
     "quantizers.swish_sign": (quantizers.swish_sign, X),
@@ -94,8 +121,8 @@ CALLS = {
     "activations.gelu": (activations.gelu, Y),
 }
 
-# One answers about the machine, not about arrays; the other wants to know its arrays.
-NOT_FOR_JIT = {"implementations", "sign_threshold"}
+# Two answer about the machine or about numbers, not about arrays; the other wants to know its arrays.
+NOT_FOR_JIT = {"implementations", "mps.padding_policy", "sign_threshold"}
 
 
 class Variants(chex.TestCase):

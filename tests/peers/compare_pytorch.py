@@ -70,7 +70,7 @@ def ours(function, gradient, x, w, b, g):
 
 
 def layer():
-    """Sizes that every kind of layer draws: rank, batch, image, window, strides, dilation, groups, channels, outputs."""
+    """Rank, batch, image, window, strides, dilation, groups, channels and outputs of a random layer."""
     (rank, batch, groups) = draw((1, 2, 2, 3), (1, 2, 5), (1, 1, 2, 3, 4))
     per_axis = [draw(range(3, 10), range(1, 5), (1, 1, 2, 3), (1, 1, 2)) for _ in range(rank)]
     image, window, strides, dilation = map(list, zip(*per_axis, strict=True))

@@ -18,10 +18,10 @@ if NAME not in sys.modules:  # its own __init__ imports TensorFlow, which runnin
     package.__path__ = list(importlib.util.find_spec(NAME).submodule_search_locations)
     sys.modules[NAME] = package
 
-import flatbuffers
-import larq_compute_engine.mlir.python.tflite_schema as schema
-from flatbuffers import flexbuffers
-from larq_compute_engine.tflite.python.interpreter import Interpreter
+import flatbuffers  # noqa: E402
+import larq_compute_engine.mlir.python.tflite_schema as schema  # noqa: E402
+from flatbuffers import flexbuffers  # noqa: E402
+from larq_compute_engine.tflite.python.interpreter import Interpreter  # noqa: E402
 
 KERNELS = {
     "reference": {"use_reference_bconv": True},
