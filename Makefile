@@ -59,12 +59,14 @@ docs: $(DOCS)  ## build the documentation, run its examples, check its links (Py
 	@$(VENV)/bin/sphinx-build -q -W --keep-going docs docs/_build/html
 	@$(VENV)/bin/python docs/check.py docs/_build/html
 
-peers: $(PEERS)  ## compare with Larq Compute Engine (x86-64 Linux, Python 3.10 to 3.12)
+peers: $(PEERS)  ## compare with Larq Compute Engine, OpenVINO, PyTorch (x86-64 Linux, Python 3.10 to 3.12)
 	@PYTHONPATH=. .venv-peers/bin/python tests/peers/compare_lce.py
+	@PYTHONPATH=. .venv-peers/bin/python tests/peers/compare_openvino.py
+	@PYTHONPATH=. .venv-peers/bin/python tests/peers/compare_pytorch.py
 
-$(PEERS): Makefile
+$(PEERS): Makefile tests/peers/requirements.txt
 	@$(PYTHON) -m venv .venv-peers
-	@.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check flatbuffers 'jax<0.7' 'numpy<2' tqdm
+	@.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check -r tests/peers/requirements.txt
 	@.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --no-deps larq-compute-engine==0.16.0
 	@touch $@
 
