@@ -112,7 +112,7 @@ def as_threshold(threshold: Threshold, features: int) -> Threshold:
         raise TypeError(f"`threshold` must be a `Threshold` or None, but was {threshold!r}")
 
     def per_output(field: str, value: ArrayLike, dtype: type) -> jax.Array:
-        value = jnp.asarray(value)
+        value = value if isinstance(value, jax.Array) else np.asarray(value)  # JAX would wrap int64 around
         if value.dtype != dtype:
             raise TypeError(f"`threshold.{field}` must have dtype {jnp.dtype(dtype).name}, but has dtype {value.dtype}")
         if value.shape not in ((), (features,)):

@@ -88,6 +88,12 @@ WRONG_DTYPE = [
     ),
     (packed, [X_WORDS, W_WORDS], {"threshold": 3}, "`threshold` must be a `Threshold` or None, but was 3"),
     (packed, [X_WORDS, W_WORDS], {"threshold": Threshold(floats(6), FLIP)}, "`threshold.value` must have dtype int32"),
+    (
+        packed,
+        [X_WORDS, W_WORDS],
+        {"threshold": Threshold(np.arange(6), FLIP)},
+        "must have dtype int32, but has dtype int64",
+    ),
     (packed_dense, DENSE, {"threshold": Threshold(ints(6), ints(6))}, "`threshold.flip` must have dtype bool, but has"),
     (pool, [X], {"window": 2}, "`words` must hold words of dtype uint32, but has dtype float32"),
     (pool, [X_WORDS], {"window": 2.0}, "`window` must be an integer or 2 integers, but was 2.0"),
