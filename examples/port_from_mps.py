@@ -49,7 +49,7 @@ Terms = dict[str, dict[str, jax.Array]]
 
 
 class FileDataSource:
-    """What was an `MPSCNNConvolutionDataSource`: anything with these attributes is a data source here."""
+    """What was an `MPSCNNConvolutionDataSource`; here all it needs are these attributes."""
 
     weights_quantization_type = mps.WeightsQuantizationType.NONE
     ranges = lookup_table = None
@@ -59,7 +59,8 @@ class FileDataSource:
         binary = name in BINARY
         self.data_type = mps.DataType.UINT32 if binary else mps.DataType.FLOAT32
         self.weights = np.frombuffer(files[name], "<u4" if binary else "<f4")
-        self.bias_terms = np.frombuffer(files["head.bias"], "<f4") if name == "head" else None
+        bias = files.get(f"{name}.bias")
+        self.bias_terms = None if bias is None else np.frombuffer(bias, "<f4")
 
 
 def read(files: Files) -> tuple[Sources, Terms]:

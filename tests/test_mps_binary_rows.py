@@ -1,5 +1,6 @@
 """The binary rows of the table in docs/mps.md: each test has the name of its row."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import mps_oracle
@@ -341,3 +342,14 @@ def test_row_input_validation():
     """The rest is in test_mps_errors.py."""
     with pytest.raises(ValueError, match=r"`x` must have `input_feature_channels` = 33 channels, but has shape"):
         mps.binary_convolution(X[..., :32], source_of(W), type=XNOR)
+
+
+def test_equal_descriptors_are_traced_once():
+    def layer(x, source):
+        return mps.binary_convolution(x, source, type=XNOR)
+
+    counted = jax.jit(chex.assert_max_traces(layer, n=1))
+    prelu = mps.NeuronDescriptor(10, prelu=jnp.arange(4.0))
+    same = mps.NeuronDescriptor(mps.NeuronType.PRELU, prelu=(0.0, 1.0, 2.0, 3.0))
+    results = [counted(X, source_of(W, fused_neuron=neuron)) for neuron in (prelu, same)]
+    assert_array_equal(*results)

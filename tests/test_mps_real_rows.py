@@ -43,6 +43,22 @@ def test_row_padding_policy():
     assert (cases, differ) == (156, {"SAME": 8, "VALID": 31})
 
 
+def test_each_axis_has_its_remainder_and_alignment():
+    """Three extra rows and columns: a window of 4, same. Rows ask for top or bottom, columns for left or right."""
+    method = mps.PaddingMethod
+    for remainder, expected in (
+        (method.ADD_REMAINDER_TO_TOP_LEFT, ((2, 1), (2, 1))),
+        (method.ADD_REMAINDER_TO_TOP_RIGHT, ((2, 1), (1, 2))),
+        (method.ADD_REMAINDER_TO_BOTTOM_LEFT, ((1, 2), (2, 1))),
+        (method.ADD_REMAINDER_TO_BOTTOM_RIGHT, ((1, 2), (1, 2))),
+        (method.ALIGN_TOP_LEFT, ((3, 0), (3, 0))),
+        (method.ALIGN_BOTTOM_RIGHT, ((0, 3), (0, 3))),
+    ):
+        assert mps.padding_policy(method.SIZE_SAME | remainder, (6, 6), (4, 4)) == expected
+    assert mps.padding_policy(method.SIZE_FULL, (6, 5), (3, 2), rhs_dilation=(1, 2)) == ((2, 2), (2, 2))
+    assert mps.padding_policy(method.SIZE_FULL, (6, 5), (3, 2), window_strides=2, transposed=True) == ((2, 2), (1, 1))
+
+
 def test_a_padding_policy_places_a_layer():
     x, source = X[:, :, :, :1], real_source(normal(2, 2, 1, 1), stride_in_pixels_x=2)
     for method in (0, 1 << 4, 2 << 4, 3 << 2 | 1 << 4, 1 << 2 | 2 << 4):

@@ -45,12 +45,12 @@ def binary_convolution(
 ) -> jax.Array:
     """`MPSCNNBinaryConvolution`: its arithmetic, and a gradient, which MPS has not.
 
-        z    = (x + input_bias_terms)·input_scale_terms         x with its border
-        a, B = the signs of z and of the weights: ±1, or {0, 1} under AND; a = z under BINARY_WEIGHTS
+        z    = (x + input_bias_terms)·input_scale_terms      x with its border
+        a, B = the signs of z and of the weights, ±1, or bits under AND; BINARY_WEIGHTS: a = z
         out  = neuron(correlation of a with B · scale · beta + bias)
 
     The two initialisers: with `scale_value` that is the scale, the bias is the source's, and there are no input terms.
-    Without, the four terms hold, None being 0 or 1, and the source's bias is *not* used.
+    Without, the four terms hold, None being 0 or 1, and the source's bias is not used.
 
     The border is literal: a tap outside the image is 0 (or the nearest pixel, CLAMP) before the input terms, so under
     XNOR it is ±1, and +1 without input terms; beta takes its mean from the same bordered image. That is a reading of
@@ -99,10 +99,11 @@ def binary_convolution(
       >>> d = mps.ConvolutionDescriptor(
       ...     kernel_width=1, kernel_height=1, input_feature_channels=3, output_feature_channels=1
       ... )
-      >>> source = mps.ArrayDataSource(d, mps.DataType.UINT32, jnp.array([3], jnp.uint32), jnp.array([0.5]))
+      >>> word, bias = jnp.array([3], jnp.uint32), jnp.array([0.5])
+      >>> source = mps.ArrayDataSource(d, mps.DataType.UINT32, word, bias)
       >>> x = jnp.array([0.0, -0.5, 2.0]).reshape(1, 1, 1, 3)
-      >>> beta = mps.BinaryConvolutionFlags.USE_BETA_SCALING
-      >>> y = mps.binary_convolution(x, source, type=mps.BinaryConvolutionType.XNOR, flags=beta, scale_value=2.0)
+      >>> xnor, beta = mps.BinaryConvolutionType.XNOR, mps.BinaryConvolutionFlags.USE_BETA_SCALING
+      >>> y = mps.binary_convolution(x, source, type=xnor, flags=beta, scale_value=2.0)
       >>> print(y.reshape(()))
       -1.1666667
 
@@ -177,8 +178,10 @@ def binary_fully_connected(
       >>> d = mps.ConvolutionDescriptor(
       ...     kernel_width=2, kernel_height=2, input_feature_channels=40, output_feature_channels=3
       ... )
-      >>> source = mps.ArrayDataSource(d, mps.DataType.UINT32, mps.pack_weights(jnp.ones((2, 2, 40, 3))))
-      >>> print(mps.binary_fully_connected(jnp.ones((1, 2, 2, 40)), source, type=mps.BinaryConvolutionType.AND))
+      >>> blob = mps.pack_weights(jnp.ones((2, 2, 40, 3)))
+      >>> source = mps.ArrayDataSource(d, mps.DataType.UINT32, blob)
+      >>> x = jnp.ones((1, 2, 2, 40))
+      >>> print(mps.binary_fully_connected(x, source, type=mps.BinaryConvolutionType.AND))
       [[[[160. 160. 160.]]]]
 
     References:

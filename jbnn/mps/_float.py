@@ -71,7 +71,7 @@ def convolution(
     target = as_destination(destination, x, descriptor)
     placement = place(x.shape[1:3], descriptor, padding=padding, offset=offset, clip=clip, destination=target)
     w, b = _parameters(source)
-    dtype = _computed_in(x, w, source, accumulator_precision)
+    dtype = _computed_in(x, source, accumulator_precision)
     y = conv(
         x.astype(dtype),
         w.astype(dtype),
@@ -156,7 +156,7 @@ def convolution_transpose(
         destination=target,
     )
     w, b = _parameters(source)
-    dtype = _computed_in(x, w, source, accumulator_precision)
+    dtype = _computed_in(x, source, accumulator_precision)
     y = conv_transpose(
         x.astype(dtype),
         w.astype(dtype),
@@ -231,7 +231,7 @@ def convolution_gradient(
     w, b = _parameters(source)
     if g.dtype != x.dtype:
         raise TypeError(f"`g` must have the dtype of `x`, {x.dtype}, but has dtype {g.dtype}")
-    dtype = _computed_in(x, w, source, AccumulatorPrecision.FLOAT)
+    dtype = _computed_in(x, source)
     parts = [
         *(["input"] if option & GradientOption.WITH_DATA else []),
         *(["kernel", "bias"] if option & GradientOption.WITH_WEIGHTS_AND_BIAS else []),
@@ -265,12 +265,13 @@ def _parameters(source: DataSource) -> tuple[jax.Array, jax.Array | None]:
 
 
 def _computed_in(
-    x: jax.Array, w: jax.Array, source: DataSource, accumulator_precision: AccumulatorPrecision | int
+    x: jax.Array, source: DataSource, accumulator_precision: AccumulatorPrecision | int = AccumulatorPrecision.FLOAT
 ) -> DTypeLike:
+    """The dtype of products and sums."""
     option = as_member("accumulator_precision", accumulator_precision, AccumulatorPrecision)
     if option == AccumulatorPrecision.FLOAT:
         return jnp.float64 if x.dtype == jnp.float64 else jnp.float32
-    for name, dtype in (("x", x.dtype), ("source.weights", w.dtype)):
+    for name, dtype in (("x", x.dtype), ("source.weights", jnp.asarray(source.weights).dtype)):
         if dtype != jnp.float16:
             raise TypeError(f"`{name}` must have dtype float16 with accumulator_precision=HALF, but has dtype {dtype}")
     return jnp.float16

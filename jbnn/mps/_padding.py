@@ -22,7 +22,6 @@ Pair = tuple[int, int]
 Pairs = tuple[Pair, ...]
 
 SAME = PaddingMethod.SIZE_SAME
-VALID = PaddingMethod.SIZE_VALID_ONLY
 
 _REMAINDERS = PaddingMethod.ADD_REMAINDER_TO_BOTTOM_RIGHT
 _SIZES = 0x7F0
@@ -128,12 +127,6 @@ def left_of(axis: int, method: PaddingMethod, extra: int) -> int:
     remainder = method & _REMAINDERS
     to_high = PaddingMethod.ADD_REMAINDER_TO_BOTTOM_LEFT if axis == 0 else PaddingMethod.ADD_REMAINDER_TO_TOP_RIGHT
     return int((extra + (0 if remainder & to_high else 1)) / 2)  # truncates towards zero, as C does
-
-
-def opposite_size(method: PaddingMethod) -> PaddingMethod:
-    """The method of the convolution that a transposed one undoes: valid for full, and full for valid."""
-    swapped = {PaddingMethod.SIZE_FULL: VALID, VALID: PaddingMethod.SIZE_FULL, SAME: SAME}
-    return method & ~_SIZES | swapped[PaddingMethod(method & _SIZES)]
 
 
 def _pair(name: str, value: int | Sequence[int], least: int) -> Pair:

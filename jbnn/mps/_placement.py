@@ -13,7 +13,7 @@ import jax
 from jbnn.mps._descriptor import ConvolutionDescriptor
 from jbnn.mps._destination import Position, Rectangle, integers, written
 from jbnn.mps._enums import PaddingMethod
-from jbnn.mps._padding import SAME, Pairs, check_method, left_of, opposite_size, padding_policy
+from jbnn.mps._padding import SAME, Pairs, check_method, left_of, padding_policy
 
 Padding = PaddingMethod | int | Sequence[tuple[int, int]]
 
@@ -137,12 +137,12 @@ def _pairs_to(
             f"`output_size` must lie in {ranges}, the sizes of which a convolution with that policy makes an image of "
             f"{image}, but was {output_size!r}"
         )
-    undone = opposite_size(_method(padding))
+    method = _method(padding)
 
     def along(axis: int, m: int, n: int, k: int) -> tuple[int, int]:
-        # The convolution pads `left` rows, so the first row of its transpose sees the zero-filled image through the
-        # last `left` + 1 rows of the window.
-        left = left_of(axis, undone, n - 1 + k - m)
+        # The convolution adds n - 1 + k - m rows, `left` of them before the image, so the first row of its transpose
+        # sees the zero-filled image through the last `left` + 1 rows of the window.
+        left = left_of(axis, method, n - 1 + k - m)
         low = k - 1 - left
         return low, m - 1 + k - n - low
 
