@@ -5,6 +5,7 @@ from jbnn._binary import alpha, binary_conv, binary_conv_transpose, binary_dense
 from jbnn._bits import pack, population_count, sign, unpack
 from jbnn._kernels.choose import implementations
 from jbnn._packed import packed_conv, packed_dense
+from jbnn._summary import summary
 
 __all__ = [
     "activations",
@@ -19,5 +20,6 @@ __all__ = [
     "population_count",
     "quantizers",
     "sign",
+    "summary",
     "unpack",
 ]
