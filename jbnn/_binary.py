@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from jbnn._checks import check_dense_ranks, check_ranks
 from jbnn._geometry import Padding, conv_geometry, dense_geometry, transpose_geometry
 from jbnn._kernels.correlation import Correlation, Mode
 from jbnn._operator import Quantizer, apply, as_image, as_kernel
-from jbnn._packed import check_dense_ranks, check_ranks
 from jbnn.quantizers import ste_sign
 
 

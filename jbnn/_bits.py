@@ -58,6 +58,13 @@ def _as_signed(name: str, x: ArrayLike, *, boolean: bool = False) -> jax.Array:
     return x
 
 
+def as_floating(x: ArrayLike) -> jax.Array:
+    x = jnp.asarray(x)
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        raise TypeError(f"`x` must have a floating dtype, but has dtype {x.dtype}")
+    return x
+
+
 def sign(x: ArrayLike) -> jax.Array:
     """The sign of x as ±1, with +1 for zero.
 

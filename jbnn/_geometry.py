@@ -127,10 +127,6 @@ def conv_geometry(
     feature_group_count = as_index("feature_group_count", feature_group_count)
     _check_features(channels, features, feature_group_count)
     spans = [_dilated(k, d) for k, d in zip(window, dilation, strict=True)]
-    pairs = _explicit_pairs(padding, rank)
-    if pairs is None:
-        same = padding == "SAME"
-        pairs = tuple(_same(n, k, s) if same else (0, 0) for n, k, s in zip(image, spans, strides, strict=True))
     return Geometry(
         image=tuple(image),
         window=tuple(window),
@@ -138,7 +134,7 @@ def conv_geometry(
         features=features,
         groups=feature_group_count,
         strides=strides,
-        padding=pairs,
+        padding=_pairs(padding, image, spans, strides),
         lhs_dilation=(1,) * rank,
         rhs_dilation=dilation,
     )
@@ -197,6 +193,30 @@ def dense_geometry(*, channels: int, features: int) -> Geometry:
     return Geometry((), (), channels, features, 1, (), (), (), ())
 
 
+def pool_geometry(
+    image: Sequence[int],
+    window: int | Sequence[int],
+    *,
+    window_strides: int | Sequence[int] | None,
+    padding: Padding,
+) -> Geometry:
+    """The geometry of pooling, as `lax.reduce_window` defines it. It has no channels: each is pooled alone."""
+    rank = len(image)
+    window = _per_axis("window", window, rank)
+    strides = window if window_strides is None else _per_axis("window_strides", window_strides, rank)
+    return Geometry(
+        image=tuple(image),
+        window=window,
+        channels=0,
+        features=0,
+        groups=1,
+        strides=strides,
+        padding=_pairs(padding, image, window, strides),
+        lhs_dilation=(1,) * rank,
+        rhs_dilation=(1,) * rank,
+    )
+
+
 def _per_axis(name: str, value: int | Sequence[int], rank: int, *, least: int = 1) -> tuple[int, ...]:
     """A scalar for every axis, or one integer an axis."""
     try:
@@ -206,6 +226,16 @@ def _per_axis(name: str, value: int | Sequence[int], rank: int, *, least: int = 
     if len(values) != rank or any(v < least for v in values):
         raise ValueError(f"`{name}` must be an integer or {rank} integers, each at least {least}, but was {value!r}")
     return values
+
+
+def _pairs(padding: Padding, image: Sequence[int], spans: Sequence[int], strides: Sequence[int]) -> tuple[Pair, ...]:
+    """The padding of windows that reach over `spans` rows."""
+    pairs = _explicit_pairs(padding, len(image))
+    if pairs is not None:
+        return pairs
+    if padding == "VALID":
+        return ((0, 0),) * len(image)
+    return tuple(_same(n, k, s) for n, k, s in zip(image, spans, strides, strict=True))
 
 
 def _explicit_pairs(padding: Padding, rank: int) -> tuple[Pair, ...] | None:

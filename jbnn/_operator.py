@@ -18,11 +18,11 @@ from jax.typing import ArrayLike, DTypeLike
 
 from jbnn import activations, quantizers
 from jbnn._beta import beta
+from jbnn._checks import check_kernel_words, check_pad_value, per_channel
 from jbnn._gradient import correlate, image_words, kernel_words
 from jbnn._kernels.choose import check_case
 from jbnn._kernels.correlation import Clamp, Correlation, Epilogue
 from jbnn._kernels.primitive import correlate_words
-from jbnn._packed import check_kernel_words, check_pad_value
 
 Quantizer = Callable[[jax.Array], jax.Array]
 Activation = Callable[[jax.Array], jax.Array] | None
@@ -55,15 +55,13 @@ def apply(
 ) -> jax.Array:
     """The operator of x (N, *S, C) and w; `batch`, if given, is the shape that N stands for in the result."""
     g = correlation.geometry
-    _check(correlation, w, input_quantizer, kernel_quantizer, implementation)
-    if not (activation is None or callable(activation)):
-        raise TypeError(f"`activation` must be a function or None, but was {activation!r}")
+    _check(correlation, w, input_quantizer, kernel_quantizer, activation, implementation)
     batch = x.shape[:1] if batch is None else batch
     dtype = _at_least_float32(x.dtype)
-    input_bias = _per_channel("input_bias", input_bias, g.channels, "C", dtype)
-    input_scale = _per_channel("input_scale", input_scale, g.channels, "C", dtype)
-    scale = _per_channel("scale", scale, g.features, "O", dtype)
-    bias = _per_channel("bias", bias, g.features, "O", dtype)
+    input_bias = _term("input_bias", input_bias, g.channels, "C", dtype)
+    input_scale = _term("input_scale", input_scale, g.channels, "C", dtype)
+    scale = _term("scale", scale, g.features, "O", dtype)
+    bias = _term("bias", bias, g.features, "O", dtype)
 
     z = x.astype(dtype)
     if input_bias is not None:
@@ -109,7 +107,7 @@ def _correlate_and_finish(
     features = (correlation.geometry.features,)
     scale, bias = jax.tree.map(lambda term: jnp.broadcast_to(term, features), (scale, bias))
     clamp = next(clamp for known, clamp in _CLAMPS if known is activation)
-    epilogue = Epilogue(scale, bias, clamp, dtype)
+    epilogue = Epilogue(scale=scale, bias=bias, clamp=clamp, dtype=dtype)
     x, w = image_words(a, correlation), kernel_words(b, correlation)
     return correlate_words(x, w, correlation, epilogue=epilogue, implementation=implementation)
 
@@ -175,17 +173,8 @@ def _last_axis(value: jax.Array, like: jax.Array) -> jax.Array:
     return value.reshape((1,) * (like.ndim - value.ndim) + value.shape)
 
 
-def _per_channel(name: str, value: ArrayLike | None, size: int, letter: str, dtype: DTypeLike) -> jax.Array | None:
-    if value is None:
-        return None
-    value = jnp.asarray(value)
-    if not (jnp.issubdtype(value.dtype, jnp.floating) or jnp.issubdtype(value.dtype, jnp.integer)):
-        raise TypeError(f"`{name}` must be real, but has dtype {value.dtype}")
-    if value.shape not in ((), (size,)):
-        raise ValueError(
-            f"`{name}` must be a scalar or have shape ({letter},) = ({size},), but has shape {value.shape}"
-        )
-    return value.astype(dtype)
+def _term(name: str, value: ArrayLike | None, size: int, letter: str, dtype: DTypeLike) -> jax.Array | None:
+    return None if value is None else per_channel(name, value, size, letter, dtype)
 
 
 def as_image(x: ArrayLike) -> jax.Array:
@@ -212,6 +201,7 @@ def _check(
     w: jax.Array,
     input_quantizer: Quantizer,
     kernel_quantizer: Quantizer,
+    activation: Activation,
     implementation: str | None,
 ) -> None:
     g, mode = correlation.geometry, correlation.mode
@@ -225,6 +215,8 @@ def _check(
     if mode != "binary_weights":
         _check_quantizer("input_quantizer", input_quantizer, mode)
     _check_quantizer("kernel_quantizer", kernel_quantizer, mode)
+    if not (activation is None or callable(activation)):
+        raise TypeError(f"`activation` must be a function or None, but was {activation!r}")
     check_case(implementation, correlation)
 
 

@@ -1,7 +1,6 @@
-"""Words in, int32 out: the deployed operators, without a float between."""
+"""Words in, int32 or words out: the deployed operators, without a float between."""
 
 import math
-import numbers
 from collections.abc import Sequence
 from typing import Literal
 
@@ -9,10 +8,12 @@ import jax
 from jax.typing import ArrayLike
 
 from jbnn._bits import WORD, as_index, as_words
+from jbnn._checks import check_dense_ranks, check_kernel_words, check_pad_value, check_ranks
 from jbnn._geometry import Geometry, Padding, conv_geometry, dense_geometry
 from jbnn._kernels.choose import check_case
-from jbnn._kernels.correlation import Correlation, Mode
+from jbnn._kernels.correlation import Correlation, Epilogue
 from jbnn._kernels.primitive import correlate_words
+from jbnn._threshold import Threshold, as_threshold
 
 BitMode = Literal["xnor", "and"]
 
@@ -28,11 +29,13 @@ def packed_conv(
     rhs_dilation: int | Sequence[int] = 1,
     feature_group_count: int = 1,
     pad_value: int = 0,
+    threshold: Threshold | None = None,
     implementation: str | None = None,
 ) -> jax.Array:
     """Convolves packed images with packed kernels, exactly.
 
-        u = correlation of a with B          xnor: a, B in {-1, +1}          and: a, B in {0, 1}
+        u   = correlation of a with B          xnor: a, B in {-1, +1}          and: a, B in {0, 1}
+        bit = (u >= threshold.value) != threshold.flip          given a threshold
 
     A correlation, as in `lax.conv_general_dilated`: the kernel is not flipped. Equal on every implementation, device
     and batch size.
@@ -47,14 +50,18 @@ def packed_conv(
       rhs_dilation: dilation of the window; an integer, or one for each spatial axis.
       feature_group_count: G, a divisor of C and of O.
       pad_value: what a tap outside the image reads. xnor: 0 (contributes nothing), +1 or -1. and: 0 or 1.
+      threshold: of (O,), as `sign_threshold` gives, or traced. The result is then the next layer's input.
       implementation: None picks what is fastest where the program will run. A name is used or refused.
 
     Returns:
-      `int32` (N, *S', O), *S' as in `lax`.
+      `int32` (N, *S', O), *S' as in `lax`. With a threshold `uint32` words (N, *S', ceil(O/32)) of its bits, as
+      `pack(bits)` gives: unused bits are 0, and all O channels are one group, whatever G is here. Where the next
+      layer's groups must start new words, pack its input from u: `pack((u >= value) != flip, groups=G)`.
 
     Raises:
-      TypeError: x or w are not `uint32`.
-      ValueError: ranks, word counts or groups do not match; unknown mode, padding, pad value or implementation.
+      TypeError: x or w are not `uint32`; `threshold` is not a `Threshold` of `int32` and `bool`.
+      ValueError: ranks, word counts, groups or the threshold's length do not match; unknown mode, padding, pad value
+        or implementation.
       NotImplementedError: the named implementation cannot do this case; the message says why.
 
     Gradient: none; `binary_conv` trains.
@@ -66,6 +73,11 @@ def packed_conv(
       [[256 384 256]
        [384 576 384]
        [256 384 256]]
+      >>> threshold = jbnn.sign_threshold(scale=jnp.array([0.5]), bias=jnp.array([-200.0]))
+      >>> print(jbnn.packed_conv(x, w, threshold=threshold)[0, :, :, 0])
+      [[0 0 0]
+       [0 1 0]
+       [0 0 0]]
 
     References:
       Rastegari et al., XNOR-Net, 2016, section 3.2. https://arxiv.org/abs/1603.05279
@@ -83,7 +95,7 @@ def packed_conv(
         rhs_dilation=rhs_dilation,
         feature_group_count=feature_group_count,
     )
-    return _correlate(x, w, geometry, mode, pad_value, implementation)
+    return _correlate(x, w, geometry, mode, pad_value, threshold, implementation)
 
 
 def packed_dense(
@@ -92,25 +104,28 @@ def packed_dense(
     *,
     channels: int | None = None,
     mode: BitMode = "xnor",
+    threshold: Threshold | None = None,
     implementation: str | None = None,
 ) -> jax.Array:
     """Multiplies packed rows with a packed matrix, exactly.
 
-        u = a·B          xnor: a, B in {-1, +1}          and: a, B in {0, 1}
+        u   = a·B          xnor: a, B in {-1, +1}          and: a, B in {0, 1}
+        bit = (u >= threshold.value) != threshold.flip          given a threshold
 
     Args:
       x: `uint32` (…, W), as `pack(a)` gives.
       w: `uint32` (W, O), as `pack(b, axis=-2)` gives. Unused bits of x and w may hold anything.
       channels: C; by default 32·W. Inside a word it cannot be checked.
       mode: "xnor" or "and".
+      threshold: of (O,), as `sign_threshold` gives, or traced. The result is then the next layer's input.
       implementation: None picks what is fastest where the program will run. A name is used or refused.
 
     Returns:
-      `int32` (…, O).
+      `int32` (…, O). With a threshold `uint32` words (…, ceil(O/32)) of its bits, unused ones 0.
 
     Raises:
-      TypeError: x or w are not `uint32`.
-      ValueError: ranks or word counts do not match; unknown mode or implementation.
+      TypeError: x or w are not `uint32`; `threshold` is not a `Threshold` of `int32` and `bool`.
+      ValueError: ranks, word counts or the threshold's length do not match; unknown mode or implementation.
       NotImplementedError: the named implementation cannot do this case; the message says why.
 
     Gradient: none; `binary_dense` trains.
@@ -124,8 +139,9 @@ def packed_dense(
     x, w = as_words("x", x), as_words("w", w)
     check_dense_ranks(x, w)
     geometry = dense_geometry(channels=_channels(channels, x), features=w.shape[-1])
-    u = _correlate(x.reshape(math.prod(x.shape[:-1]), x.shape[-1]), w, geometry, mode, 0, implementation)
-    return u.reshape(*x.shape[:-1], w.shape[-1])
+    rows = x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
+    y = _correlate(rows, w, geometry, mode, 0, threshold, implementation)
+    return y.reshape(*x.shape[:-1], y.shape[-1])
 
 
 def _channels(channels: int | None, x: jax.Array) -> int:
@@ -135,7 +151,13 @@ def _channels(channels: int | None, x: jax.Array) -> int:
 
 
 def _correlate(
-    x: jax.Array, w: jax.Array, geometry: Geometry, mode: BitMode, pad_value: int, implementation: str | None
+    x: jax.Array,
+    w: jax.Array,
+    geometry: Geometry,
+    mode: BitMode,
+    pad_value: int,
+    threshold: Threshold | None,
+    implementation: str | None,
 ) -> jax.Array:
     if mode not in ("xnor", "and"):
         raise ValueError(f'`mode` must be "xnor" or "and", but was {mode!r}')
@@ -149,38 +171,5 @@ def _correlate(
     check_kernel_words(w, geometry)
     correlation = Correlation(geometry, mode, pad_value)
     check_case(implementation, correlation)
-    return correlate_words(x, w, correlation, implementation=implementation)
-
-
-def check_ranks(x: jax.Array, w: jax.Array) -> None:
-    """A convolution has one to three spatial axes, and a kernel for each."""
-    if not 3 <= x.ndim <= 5:
-        raise ValueError(f"`x` must have shape (N, *S, C) with one to three spatial axes, but has shape {x.shape}")
-    if w.ndim != x.ndim:
-        raise ValueError(f"`w` must have {x.ndim} axes, as `x` has, but has shape {w.shape}")
-
-
-def check_dense_ranks(x: jax.Array, w: jax.Array) -> None:
-    """A dense layer has rows of channels and a matrix."""
-    if x.ndim < 1:
-        raise ValueError(f"`x` must have shape (…, C), but has shape {x.shape}")
-    if w.ndim != 2:
-        raise ValueError(f"`w` must have 2 axes, but has shape {w.shape}")
-
-
-def check_kernel_words(w: jax.Array, geometry: Geometry) -> None:
-    """A packed kernel has the words of one group's channels."""
-    if w.shape[-2] != geometry.words:
-        raise ValueError(
-            f"`w` must have {geometry.words} words for C / groups = {geometry.channels_per_group} input channels, "
-            f"but has shape {w.shape}"
-        )
-
-
-def check_pad_value(mode: Mode, pad_value: float) -> None:
-    """A tap outside the image reads what bits can stand for, or under xnor nothing; of real values, any."""
-    if isinstance(pad_value, jax.Array) or not isinstance(pad_value, numbers.Real):
-        raise TypeError(f"`pad_value` must be a Python number, but was {pad_value!r}")
-    allowed = {"xnor": (0, 1, -1), "and": (0, 1)}.get(mode, (pad_value,))
-    if pad_value not in allowed:
-        raise ValueError(f'`pad_value` must be one of {allowed} with mode="{mode}", but was {pad_value!r}')
+    epilogue = None if threshold is None else Epilogue(threshold=as_threshold(threshold, geometry.features))
+    return correlate_words(x, w, correlation, epilogue=epilogue, implementation=implementation)

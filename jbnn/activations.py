@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from jbnn._bits import as_floating
+
 __all__ = [
     "absolute",
     "elu",
@@ -31,13 +33,6 @@ __all__ = [
 ]
 
 
-def _floating(x: ArrayLike) -> jax.Array:
-    x = jnp.asarray(x)
-    if not jnp.issubdtype(x.dtype, jnp.floating):
-        raise TypeError(f"`x` must have a floating dtype, but has dtype {x.dtype}")
-    return x
-
-
 def _scaled(x: jax.Array, a: ArrayLike) -> jax.Array:
     """a·x, where a plain 0 gives 0 for infinite x too."""
     return jnp.zeros_like(x) if isinstance(a, int | float) and a == 0 else jnp.asarray(a, x.dtype) * x
@@ -56,7 +51,7 @@ def none(x: ArrayLike) -> jax.Array:
       >>> print(jbnn.activations.none(jnp.array([-1.0, 2.0])))
       [-1.  2.]
     """
-    return _floating(x)
+    return as_floating(x)
 
 
 def relu(x: ArrayLike, a: ArrayLike = 0.0) -> jax.Array:
@@ -73,7 +68,7 @@ def relu(x: ArrayLike, a: ArrayLike = 0.0) -> jax.Array:
       >>> print(jbnn.activations.relu(jnp.array([-2.0, 3.0]), a=0.5))
       [-1.  3.]
     """
-    x = _floating(x)
+    x = as_floating(x)
     return jnp.where(x < 0, _scaled(x, a), x)
 
 
@@ -92,7 +87,7 @@ def linear(x: ArrayLike, a: ArrayLike, b: ArrayLike) -> jax.Array:
       >>> print(jbnn.activations.linear(jnp.array([1.0, 2.0]), 3.0, 1.0))
       [4. 7.]
     """
-    x = _floating(x)
+    x = as_floating(x)
     return jnp.asarray(a, x.dtype) * x + jnp.asarray(b, x.dtype)
 
 
@@ -109,7 +104,7 @@ def sigmoid(x: ArrayLike) -> jax.Array:
       >>> print(jbnn.activations.sigmoid(jnp.array([0.0])))
       [0.5]
     """
-    return jax.nn.sigmoid(_floating(x))
+    return jax.nn.sigmoid(as_floating(x))
 
 
 def hard_sigmoid(x: ArrayLike, a: ArrayLike = 0.2, b: ArrayLike = 0.5) -> jax.Array:
@@ -147,7 +142,7 @@ def tanh(x: ArrayLike, a: ArrayLike = 1.0, b: ArrayLike = 1.0) -> jax.Array:
       >>> print(jbnn.activations.tanh(jnp.array([0.0, 100.0]), a=2.0))
       [0. 2.]
     """
-    x = _floating(x)
+    x = as_floating(x)
     return jnp.asarray(a, x.dtype) * jnp.tanh(jnp.asarray(b, x.dtype) * x)
 
 
@@ -164,7 +159,7 @@ def absolute(x: ArrayLike) -> jax.Array:
       >>> print(jbnn.activations.absolute(jnp.array([-2.0, 3.0])))
       [2. 3.]
     """
-    x = _floating(x)
+    x = as_floating(x)
     return jnp.where(x == 0, jnp.zeros_like(x), jnp.abs(x))
 
 
@@ -183,7 +178,7 @@ def soft_plus(x: ArrayLike, a: ArrayLike = 1.0, b: ArrayLike = 1.0) -> jax.Array
       >>> print(jbnn.activations.soft_plus(jnp.array([-200.0, 200.0])))
       [  0. 200.]
     """
-    x = _floating(x)
+    x = as_floating(x)
     y = jnp.asarray(b, x.dtype) * x
     return jnp.asarray(a, x.dtype) * jnp.logaddexp(y, jnp.zeros_like(y))
 
@@ -201,7 +196,7 @@ def soft_sign(x: ArrayLike) -> jax.Array:
       >>> print(jbnn.activations.soft_sign(jnp.array([-1.0, 3.0])))
       [-0.5   0.75]
     """
-    return jax.nn.soft_sign(_floating(x))
+    return jax.nn.soft_sign(as_floating(x))
 
 
 def elu(x: ArrayLike, a: ArrayLike = 1.0) -> jax.Array:
@@ -218,7 +213,7 @@ def elu(x: ArrayLike, a: ArrayLike = 1.0) -> jax.Array:
       >>> print(jbnn.activations.elu(jnp.array([-100.0, 2.0]), a=3.0))
       [-3.  2.]
     """
-    x = _floating(x)
+    x = as_floating(x)
     below = jnp.where(x >= 0, jnp.zeros_like(x), x)  # the other branch must not overflow, or its gradient is NaN
     return jnp.where(x >= 0, x, jnp.asarray(a, x.dtype) * jnp.expm1(below))
 
@@ -240,7 +235,7 @@ def prelu(x: ArrayLike, a: ArrayLike) -> jax.Array:
       >>> print(jbnn.activations.prelu(jnp.array([-2.0, -2.0]), jnp.array([0.5, 0.0])))
       [-1. -0.]
     """
-    x = _floating(x)
+    x = as_floating(x)
     a = jnp.asarray(a, x.dtype)
     if x.ndim == 0 or a.shape != x.shape[-1:]:
         raise ValueError(f"`a` must have one slope for each channel, shape {x.shape[-1:]}, but has shape {a.shape}")
@@ -351,7 +346,7 @@ def gelu(x: ArrayLike) -> jax.Array:
       >>> print(jbnn.activations.gelu(jnp.array([0.0, 100.0])))
       [  0. 100.]
     """
-    return jax.nn.gelu(_floating(x), approximate=False)
+    return jax.nn.gelu(as_floating(x), approximate=False)
 
 
 def _check_base(c: float) -> None:

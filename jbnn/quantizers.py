@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jbnn._bits import as_index, pack, sign, unpack_bits
+from jbnn._bits import as_floating, as_index, pack, sign, unpack_bits
 from jbnn._once import differentiable_once
 
 __all__ = [
@@ -35,13 +35,6 @@ __all__ = [
 
 
 Forward = Callable[[jax.Array], jax.Array]
-
-
-def _floating(x: ArrayLike) -> jax.Array:
-    x = jnp.asarray(x)
-    if not jnp.issubdtype(x.dtype, jnp.floating):
-        raise TypeError(f"`x` must have a floating dtype, but has dtype {x.dtype}")
-    return x
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
@@ -123,7 +116,7 @@ def ste_sign(x: ArrayLike, clip: float | None = 1.0) -> jax.Array:
     References:
       Courbariaux et al., Binarized Neural Networks, 2016, section 1.3. https://arxiv.org/abs/1602.02830
     """
-    return _straight_through(_floating(x), sign, clip)
+    return _straight_through(as_floating(x), sign, clip)
 
 
 def approx_sign(x: ArrayLike) -> jax.Array:
@@ -152,7 +145,7 @@ def approx_sign(x: ArrayLike) -> jax.Array:
         distance = jnp.abs(x)
         return jnp.where(distance <= 1, 2 - 2 * distance, jnp.zeros_like(x))
 
-    return _sign_with_slope(_floating(x), slope)
+    return _sign_with_slope(as_floating(x), slope)
 
 
 def swish_sign(x: ArrayLike, beta: float = 5.0) -> jax.Array:
@@ -186,7 +179,7 @@ def swish_sign(x: ArrayLike, beta: float = 5.0) -> jax.Array:
         x = jnp.where(tail == 0, jnp.zeros_like(x), x)  # x may be infinite where tanh has reached ±1
         return beta * (2 - beta * x * t) * tail / 2
 
-    return _sign_with_slope(_floating(x), slope)
+    return _sign_with_slope(as_floating(x), slope)
 
 
 def magnitude_aware_sign(x: ArrayLike, clip: float | None = 1.0) -> jax.Array:
@@ -217,7 +210,7 @@ def magnitude_aware_sign(x: ArrayLike, clip: float | None = 1.0) -> jax.Array:
     References:
       Liu et al., Bi-Real Net, 2018, section 3.3. https://arxiv.org/abs/1808.00278
     """
-    x = _floating(x)
+    x = as_floating(x)
     if x.ndim == 0:
         raise ValueError("`x` must have at least one axis, its last the output channels, but has shape ()")
     scale = jax.lax.stop_gradient(jnp.mean(jnp.abs(x), axis=range(x.ndim - 1), keepdims=True))
@@ -254,7 +247,7 @@ def ste_heaviside(x: ArrayLike, clip: float | None = 1.0) -> jax.Array:
         # x > 0 is sign(-x) = -1: decided on bits, so that subnormals count on every device.
         return jnp.where(sign(-x) < 0, jnp.ones_like(x), jnp.zeros_like(x))
 
-    return _straight_through(_floating(x), step, clip)
+    return _straight_through(as_floating(x), step, clip)
 
 
 def ste_tern(
@@ -287,7 +280,7 @@ def ste_tern(
     References:
       Li et al., Ternary Weight Networks, 2016, section 2.2. https://arxiv.org/abs/1605.04711
     """
-    x = _floating(x)
+    x = as_floating(x)
     if not threshold >= 0:
         raise ValueError(f"`threshold` must not be negative, but was {threshold!r}")
 
@@ -327,7 +320,7 @@ def dorefa(x: ArrayLike, k: int = 2, mode: Literal["activations", "weights"] = "
     References:
       Zhou et al., DoReFa-Net, 2016, sections 2.2 to 2.4. https://arxiv.org/abs/1606.06160
     """
-    x, k = _floating(x), as_index("k", k)
+    x, k = as_floating(x), as_index("k", k)
     if not 1 <= k <= 24:
         raise ValueError(f"`k` must lie in [1, 24], the bits of a float32's integers, but was {k!r}")
     steps = 2**k - 1

@@ -17,7 +17,10 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import DTypeLike
 
+from jbnn._bits import pack, words_per_group
 from jbnn._geometry import Geometry
+from jbnn._kernels.materialize import materialize
+from jbnn._threshold import Threshold
 
 Clamp = tuple[float | None, float | None]  # low, high
 Mode = Literal["xnor", "and", "binary_weights"]
@@ -38,15 +41,25 @@ class Correlation:
 
 @dataclasses.dataclass(frozen=True)
 class Epilogue:
-    """y = clamp(u·scale + bias), in float32, cast once to `dtype`. A kernel without one returns u, in int32."""
+    """What leaves a kernel instead of u (…, O) in int32.
 
-    scale: jax.Array | None  # (O,)
-    bias: jax.Array | None  # (O,)
-    clamp: Clamp
-    dtype: DTypeLike
+    Either floats, y = clamp(u·scale + bias) in float32, cast once to `dtype`, (…, O); or, with a `threshold` and
+    nothing else, its bits as words, (…, ceil(O/32)) in uint32.
+    """
+
+    scale: jax.Array | None = None  # (O,)
+    bias: jax.Array | None = None  # (O,)
+    clamp: Clamp = (None, None)
+    dtype: DTypeLike = jnp.uint32
+    threshold: Threshold | None = None  # of (O,)
 
     def __call__(self, u: jax.Array) -> jax.Array:
-        """The epilogue of u (…, O) in plain lax, for kernels that leave the fusing to XLA."""
+        """The epilogue of u in plain lax, for kernels that leave the fusing to XLA."""
+        if self.threshold is not None:
+            value, flip = (lax.broadcast_in_dim(term, u.shape, (u.ndim - 1,)) for term in self.threshold)
+            # On a CPU u is stored all the same: compared, or narrowed to bytes, in the loop that counts, it made that
+            # loop up to three times slower.
+            return pack((materialize(u) >= value) != flip)
         y = u.astype(jnp.float32)
         low, high = self.clamp
         if self.scale is not None:
@@ -60,4 +73,11 @@ class Epilogue:
         return y.astype(self.dtype)
 
 
-jax.tree_util.register_dataclass(Epilogue, data_fields=["scale", "bias"], meta_fields=["clamp", "dtype"])
+jax.tree_util.register_dataclass(Epilogue, data_fields=["scale", "bias", "threshold"], meta_fields=["clamp", "dtype"])
+
+
+def result(geometry: Geometry, epilogue: Epilogue | None) -> tuple[int, DTypeLike]:
+    """The size of the last axis that leaves a kernel, and its dtype."""
+    if epilogue is None:
+        return geometry.features, jnp.int32
+    return geometry.features if epilogue.threshold is None else words_per_group(geometry.features), epilogue.dtype

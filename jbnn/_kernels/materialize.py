@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.extend.core import Primitive
-from jax.interpreters import mlir
+from jax.interpreters import batching, mlir
 
 
 def materialize(x: jax.Array) -> jax.Array:
@@ -30,5 +30,6 @@ def _through_an_empty_loop(x: jax.Array) -> jax.Array:
 _materialize_p = Primitive("jbnn_materialize")
 _materialize_p.def_impl(lambda x: x)
 _materialize_p.def_abstract_eval(lambda x: x)
+batching.defvectorized(_materialize_p)
 mlir.register_lowering(_materialize_p, mlir.lower_fun(lambda x: x, multiple_results=False))
 mlir.register_lowering(_materialize_p, mlir.lower_fun(_through_an_empty_loop, multiple_results=False), platform="cpu")

@@ -15,7 +15,7 @@ from jax.interpreters import batching, mlir
 
 from jbnn._geometry import pad_image
 from jbnn._kernels.choose import choose
-from jbnn._kernels.correlation import Correlation, Epilogue
+from jbnn._kernels.correlation import Correlation, Epilogue, result
 from jbnn._kernels.fold import fold_images, fold_kernels, fold_pairs
 
 
@@ -27,10 +27,10 @@ def correlate_words(
     epilogue: Epilogue | None = None,
     implementation: str | None = None,
 ) -> jax.Array:
-    """Words x (N, *S, G·W) and w (*K, W, O) to int32 (N, *S', O), or to the epilogue's dtype."""
+    """Words x (N, *S, G·W) and w (*K, W, O) to int32 (N, *S', O), or to what the epilogue makes of it."""
     if 0 in (x.shape[0], correlation.geometry.features, *correlation.geometry.output):
-        shape = (x.shape[0], *correlation.geometry.output, correlation.geometry.features)
-        return jnp.zeros(shape, jnp.int32 if epilogue is None else epilogue.dtype)
+        last, dtype = result(correlation.geometry, epilogue)
+        return jnp.zeros((x.shape[0], *correlation.geometry.output, last), dtype)
     leaves, tree = jax.tree.flatten(epilogue)
     return _correlate_p.bind(x, w, *leaves, correlation=correlation, implementation=implementation, epilogue=tree)
 
@@ -51,16 +51,14 @@ def _correlate_now(*args: jax.Array, **params: Any) -> jax.Array:
 def _abstract(x: Any, w: Any, *leaves: Any, correlation: Correlation, implementation: str | None, epilogue: Any) -> Any:
     """Shape, sharding and varying axes are those of any one term of the sum, so JAX is asked about one."""
     g = correlation.geometry
-    dtype = jnp.int32 if (finish := jax.tree.unflatten(epilogue, leaves)) is None else finish.dtype
 
     def one_term(x: jax.Array, w: jax.Array, *leaves: jax.Array) -> jax.Array:
         image = lax.slice_in_dim(pad_image(x, 0, g), 0, 1, axis=-1)
         limits = [(n - 1) * s + 1 for n, s in zip(g.output, g.strides, strict=True)]
         image = lax.slice(image, (0,) * image.ndim, (x.shape[0], *limits, 1), (1, *g.strides, 1))
-        term = (image ^ lax.expand_dims(w[(0,) * (g.rank + 1)], range(image.ndim - 1))).astype(dtype)
-        for leaf in leaves:
-            term = term + lax.expand_dims(leaf, range(term.ndim - 1)).astype(dtype)
-        return term
+        term = (image ^ lax.expand_dims(w[(0,) * (g.rank + 1)], range(image.ndim - 1))).astype(jnp.int32)
+        finish = jax.tree.unflatten(epilogue, leaves)
+        return term if finish is None else finish(term)
 
     (out,) = jax.make_jaxpr(one_term)(x, w, *leaves).out_avals
     return out
@@ -106,8 +104,8 @@ def _batch(
     w = jnp.moveaxis(w, w_dim, 0) if mapped[1] else w
     if 0 in (x.shape[0], w.shape[0]):
         images = x.shape[1] if mapped[0] else x.shape[0]
-        dtype = jnp.int32 if (finish := jax.tree.unflatten(epilogue, leaves)) is None else finish.dtype
-        return jnp.zeros((0, images, *correlation.geometry.output, correlation.geometry.features), dtype), 0
+        last, dtype = result(correlation.geometry, jax.tree.unflatten(epilogue, leaves))
+        return jnp.zeros((0, images, *correlation.geometry.output, last), dtype), 0
     fold = fold_pairs if all(mapped[:2]) else fold_images if mapped[0] else fold_kernels
     x, w, geometry, unfold = fold(x, w, correlation.geometry)
     correlation = dataclasses.replace(correlation, geometry=geometry)
