@@ -250,7 +250,7 @@ def _layer(eqn: Any) -> Layer | None:
     if name == "conv_general_dilated":
         return _conv(eqn, counts)
     if name == "dot_general":
-        x, w = (atom.aval for atom in eqn.invars)
+        x = eqn.invars[0].aval
         (contracted, _), (batched, _) = eqn.params["dimension_numbers"]
         terms = math.prod(x.shape[axis] for axis in contracted)
         return Layer(

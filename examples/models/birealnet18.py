@@ -12,8 +12,9 @@ deployment folds it into the batch norm. `apply` trains latent kernels, and runs
 References: Liu et al., Bi-Real Net, 2018. https://arxiv.org/abs/1808.00278
 """
 
-from collections.abc import Callable
-from typing import NamedTuple
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +22,7 @@ from jax import lax
 
 import jbnn
 from examples.models import layers
-from examples.models.layers import Affine, Moments, Norm
+from examples.models.layers import Affine, Moments, Norm, Part
 
 WIDTHS = (64, 128, 256, 512)
 BLOCKS = 4  # of each width
@@ -48,11 +49,7 @@ class Params(NamedTuple):
     head_bias: jax.Array
 
 
-class State(NamedTuple):
-    """The moments of each batch norm; None where it is folded, or where there is none."""
-
-    stem: Moments | None
-    blocks: tuple[tuple[Moments | None, Moments | None], ...]  # of the block, of its shortcut
+State = tuple  # the moments of the stem, of each block with its shortcut's, and None of the head; None where folded
 
 
 def init(
@@ -77,7 +74,7 @@ def init(
         head=glorot(head_key, (widths[-1], classes)),
         head_bias=jnp.zeros(classes),
     )
-    return params, State(layers.init_moments(widths[0]), moments)
+    return params, (layers.init_moments(widths[0]), *moments, None)
 
 
 def apply(
@@ -86,25 +83,42 @@ def apply(
     images: jax.Array,
     *,
     train: bool = False,
-    binary_conv: Callable[..., jax.Array] = jbnn.binary_conv,
+    binary_layer: Callable[..., jax.Array] = layers.binary_layer,
 ) -> tuple[jax.Array, State]:
     """Logits (N, classes) of images (N, H, W, 3), 224 by 224 as published, and the next state."""
-    x = layers.conv(images, params.stem, 2)
-    x, stem = layers.batch_norm(x, params.stem_norm, state.stem, train=train, **NORM)
-    x = layers.max_pool(x, 3, 2, "SAME")
-    moments = []
-    for block, old in zip(params.blocks, state.blocks, strict=True):
-        x, new = _block(block, old, x, train, binary_conv)
-        moments.append(new)
-    return x.mean(axis=(1, 2)) @ params.head + params.head_bias[None], State(stem, tuple(moments))
+    return layers.run(parts(params, state, train=train, binary_layer=binary_layer), images)
 
 
-def _block(p: Block, moments, x: jax.Array, train: bool, binary_conv: Callable):
+def parts(
+    params: Params,
+    state: State,
+    *,
+    train: bool = False,
+    binary_layer: Callable[..., jax.Array] = layers.binary_layer,
+) -> Iterator[Part]:
+    """The network step by step."""
+    stem, *blocks, head = state
+    yield Part("stem", functools.partial(_stem, train=train), (params.stem, params.stem_norm), stem)
+    for block, moments in zip(params.blocks, blocks, strict=True):
+        kind = "binary block" if block.shortcut is None else "binary block by 2"
+        yield Part(kind, functools.partial(_block, train=train, binary_layer=binary_layer), block, moments)
+    yield Part("head", _head, (params.head, params.head_bias), head)
+
+
+def _stem(p: tuple, moments: Any, images: jax.Array, train: bool) -> tuple[jax.Array, Any]:
+    kernel, norm = p
+    x, moments = layers.batch_norm(layers.conv(images, kernel, 2), norm, moments, train=train, **NORM)
+    return layers.max_pool(x, 3, 2, "SAME"), moments
+
+
+def _block(
+    p: Block, moments: Any, x: jax.Array, train: bool, binary_layer: Callable[..., jax.Array]
+) -> tuple[jax.Array, Any]:
     shortcut, of_shortcut = x, None
     if p.shortcut is not None:
         shortcut = layers.pointwise(layers.mean_pool(x, 2), p.shortcut.pointwise)
         shortcut, of_shortcut = layers.batch_norm(shortcut, p.shortcut.norm, moments[1], train=train, **NORM)
-    y = binary_conv(
+    y = binary_layer(
         x,
         p.kernel,
         window_strides=1 if p.shortcut is None else 2,
@@ -115,22 +129,33 @@ def _block(p: Block, moments, x: jax.Array, train: bool, binary_conv: Callable):
     return shortcut + y, (of_block, of_shortcut)
 
 
+def _head(p: tuple[jax.Array, jax.Array], moments: None, x: jax.Array) -> tuple[jax.Array, None]:
+    kernel, bias = p
+    return x.mean(axis=(1, 2)) @ kernel + bias[None], None
+
+
 def _magnitude(kernel: jax.Array) -> jax.Array:
     return lax.stop_gradient(jbnn.alpha(kernel))
 
 
-def deploy(params: Params, state: State) -> tuple[Params, State]:
-    """The network to run: binary kernels as words, batch norms folded, into float convolutions where one is before."""
-    packed = jbnn.pack_kernels(params, layers.is_kernel)
+def deploy(params: Params, state: State, *, packed: bool = True) -> tuple[Params, State]:
+    """The network to run: binary kernels as words, batch norms folded, into float convolutions where one is before.
+
+    With `packed=False` binary kernels are ±1 floats, for `binary_layer=layers.float_layer`.
+    """
+    kernels = layers.deployed_kernels(params, packed=packed)
     epsilon = NORM["epsilon"]
-    blocks = []
-    for latent, block, (moments, of_shortcut) in zip(params.blocks, packed.blocks, state.blocks, strict=True):
-        scale, bias = jbnn.fold_batch_norm(*moments, *block.norm, epsilon=epsilon, scale=_magnitude(latent.kernel))
-        shortcut = block.shortcut
+    stem_moments, *moments, _ = state
+    stem, stem_norm = layers.fold_into_kernel(params.stem, layers.fold(params.stem_norm, stem_moments, epsilon=epsilon))
+
+    def block(latent: Block, p: Block, moments: tuple[Moments, Moments | None]) -> Block:
+        of_block, of_shortcut = moments
+        norm = jbnn.fold_batch_norm(*of_block, *p.norm, epsilon=epsilon, scale=_magnitude(latent.kernel))
+        shortcut = p.shortcut
         if shortcut is not None:
-            norm = layers.fold(shortcut.norm, of_shortcut, epsilon=epsilon)
-            shortcut = Shortcut(*layers.fold_into_kernel(shortcut.pointwise, norm))
-        blocks.append(Block(block.kernel, Affine(scale, bias), shortcut))
-    norm = layers.fold(params.stem_norm, state.stem, epsilon=epsilon)
-    stem, stem_norm = layers.fold_into_kernel(params.stem, norm)
-    return packed._replace(stem=stem, stem_norm=stem_norm, blocks=tuple(blocks)), layers.folded(state)
+            folded = layers.fold(shortcut.norm, of_shortcut, epsilon=epsilon)
+            shortcut = Shortcut(*layers.fold_into_kernel(shortcut.pointwise, folded))
+        return Block(p.kernel, Affine(*norm), shortcut)
+
+    blocks = tuple(map(block, params.blocks, kernels.blocks, moments))
+    return kernels._replace(stem=stem, stem_norm=stem_norm, blocks=blocks), layers.folded(state)

@@ -5,8 +5,8 @@ their neighbours. On a CPU its own window reductions and grouped convolutions do
 """
 
 import functools
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -34,6 +34,64 @@ class Affine(NamedTuple):
 
     scale: jax.Array | None
     bias: jax.Array
+
+
+class Part(NamedTuple):
+    """A step of a network: `function(params, moments, x)` gives the next x and the next moments."""
+
+    kind: str
+    function: Callable
+    params: Any
+    moments: Any
+
+
+def run(parts: Iterable[Part], x: jax.Array) -> tuple[jax.Array, tuple]:
+    """A network's result, and its next state: the moments of each part."""
+    state = []
+    for part in parts:
+        x, moments = part.function(part.params, part.moments, x)
+        state.append(moments)
+    return x, tuple(state)
+
+
+def binary_layer(x: jax.Array, kernel: jax.Array, **options: Any) -> jax.Array:
+    """The binary layer whose kernel this is, latent or packed."""
+    return (jbnn.binary_conv if kernel.ndim == 4 else jbnn.binary_dense)(x, kernel, **options)
+
+
+def float_layer(
+    x: jax.Array,
+    kernel: jax.Array,
+    *,
+    mode: str = "xnor",
+    window_strides: int = 1,
+    pad_value: int = 0,
+    activation: Callable[[jax.Array], jax.Array] | None = None,
+    input_quantizer: Callable | None = None,
+    kernel_quantizer: Callable | None = None,
+) -> jax.Array:
+    """`binary_layer` in floats, for kernels of ±1: what the packed one is held against."""
+    a = x if mode == "binary_weights" else jbnn.sign(x)
+    if kernel.ndim == 2:
+        y = a @ kernel
+    elif pad_value == 0:
+        y = conv(a, kernel, window_strides)
+    else:  # the barriers keep XLA from computing the padded signs once for each tap
+        a = _pad_same(lax.optimization_barrier(a), kernel.shape[:2], window_strides, pad_value)
+        y = conv(lax.optimization_barrier(a), kernel, window_strides, "VALID")
+    return y if activation is None else activation(y)
+
+
+def deployed_kernels(params: Any, *, packed: bool) -> Any:
+    """The parameters with the kernels of binary layers as words, or as ±1 floats."""
+    if packed:
+        return jbnn.pack_kernels(params, is_kernel)
+    return jax.tree_util.tree_map_with_path(lambda path, x: jbnn.sign(x) if is_kernel(path, x) else x, params)
+
+
+def is_kernel(path: tuple, leaf: Any) -> bool:
+    """Whether a leaf of the parameters is the kernel of a binary layer: by the name of its field."""
+    return path[-1] == jax.tree_util.GetAttrKey("kernel")
 
 
 def init_norm(width: int, *, learned: bool = True) -> Norm:
@@ -80,20 +138,15 @@ def fold_into_kernel(kernel: jax.Array, affine: Affine) -> tuple[jax.Array, Affi
     return kernel * _last_axis(affine.scale, kernel), Affine(None, affine.bias)
 
 
-def is_kernel(path: tuple, leaf: jax.Array) -> bool:
-    """Whether a leaf of the parameters is the kernel of a binary layer, for `jbnn.pack_kernels`: by its name."""
-    return path[-1] == jax.tree_util.GetAttrKey("kernel")
-
-
 def affine(x: jax.Array, terms: Affine) -> jax.Array:
     if terms.scale is not None:
         x = x * _last_axis(terms.scale, x)
     return x + _last_axis(terms.bias, x)
 
 
-def conv(x: jax.Array, kernel: jax.Array, strides: int = 1) -> jax.Array:
-    """A float convolution with "SAME" padding."""
-    return lax.conv_general_dilated(x, kernel, (strides,) * 2, "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+def conv(x: jax.Array, kernel: jax.Array, strides: int = 1, padding: str = "SAME") -> jax.Array:
+    """A float convolution."""
+    return lax.conv_general_dilated(x, kernel, (strides,) * 2, padding, dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
 
 def pointwise(x: jax.Array, kernel: jax.Array) -> jax.Array:

@@ -12,15 +12,15 @@ References: Bannink et al., Larq Compute Engine, 2021, section 4. https://arxiv.
 """
 
 import functools
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 import jbnn
 from examples.models import layers
-from examples.models.layers import Affine, Moments, Norm
+from examples.models.layers import Affine, Moments, Norm, Part
 
 SMALL = {"widths": (32, 64, 256, 512), "blocks": (4, 4, 4, 4)}
 NORMAL = {"widths": (64, 128, 256, 512), "blocks": (4, 4, 4, 4)}
@@ -54,11 +54,7 @@ class Params(NamedTuple):
     head_bias: jax.Array
 
 
-class State(NamedTuple):
-    """The moments of each batch norm; None where it is folded."""
-
-    stem: tuple[Moments | None, ...]
-    blocks: tuple[Moments | None, ...]
+State = tuple  # the moments of the stem, a tuple, of each block, and None of the head; None where they are folded
 
 
 def init(
@@ -88,7 +84,7 @@ def init(
         before = width
     params = Params(stem, tuple(network), glorot(head_key, (before, classes)), jnp.zeros(classes))
     moments = tuple(layers.init_moments(len(block.norm.gamma)) for block in network)
-    return params, State(tuple(map(layers.init_moments, (narrow, narrow, widths[0]))), moments)
+    return params, (tuple(map(layers.init_moments, (narrow, narrow, widths[0]))), *moments, None)
 
 
 def apply(
@@ -97,22 +93,32 @@ def apply(
     images: jax.Array,
     *,
     train: bool = False,
-    binary_conv: Callable[..., jax.Array] = jbnn.binary_conv,
+    binary_layer: Callable[..., jax.Array] = layers.binary_layer,
 ) -> tuple[jax.Array, State]:
     """Logits (N, classes) of images (N, H, W, 3), 224 by 224 as published, and the next state."""
-    x, stem = _stem(params.stem, state.stem, images, train)
-    moments = []
-    for block, old in zip(params.blocks, state.blocks, strict=True):
+    return layers.run(parts(params, state, train=train, binary_layer=binary_layer), images)
+
+
+def parts(
+    params: Params,
+    state: State,
+    *,
+    train: bool = False,
+    binary_layer: Callable[..., jax.Array] = layers.binary_layer,
+) -> Iterator[Part]:
+    """The network step by step."""
+    stem, *blocks, head = state
+    yield Part("stem", functools.partial(_stem, train=train), params.stem, stem)
+    for block, moments in zip(params.blocks, blocks, strict=True):
         if isinstance(block, Transition):
-            x, new = _transition(block, old, x, train)
+            yield Part("transition", functools.partial(_transition, train=train), block, moments)
         else:
-            x, new = _residual(block, old, x, train, binary_conv)
-        moments.append(new)
-    logits = jax.nn.relu(x).mean(axis=(1, 2)) @ params.head + params.head_bias[None]
-    return logits, State(stem, tuple(moments))
+            residual = functools.partial(_residual, train=train, binary_layer=binary_layer)
+            yield Part("binary residual", residual, block, moments)
+    yield Part("head", _head, (params.head, params.head_bias), head)
 
 
-def _stem(p: Stem, moments, images: jax.Array, train: bool):
+def _stem(p: Stem, moments: Any, images: jax.Array, train: bool) -> tuple[jax.Array, Any]:
     x, first = layers.batch_norm(layers.conv(images, p.conv, 2), p.norms[0], moments[0], train=train, **STEM)
     x = layers.depthwise(jax.nn.relu(x), p.depthwise, 2)
     x, second = layers.batch_norm(x, p.norms[1], moments[1], train=train, **STEM)
@@ -120,33 +126,44 @@ def _stem(p: Stem, moments, images: jax.Array, train: bool):
     return x, (first, second, third)
 
 
-def _residual(p: Residual, moments, x: jax.Array, train: bool, binary_conv: Callable):
-    y = binary_conv(
+def _residual(
+    p: Residual, moments: Any, x: jax.Array, train: bool, binary_layer: Callable[..., jax.Array]
+) -> tuple[jax.Array, Any]:
+    y = binary_layer(
         x, p.kernel, pad_value=1, activation=jax.nn.relu, input_quantizer=ste_sign, kernel_quantizer=ste_sign
     )
     y, moments = layers.batch_norm(y, p.norm, moments, train=train)
     return x + y, moments
 
 
-def _transition(p: Transition, moments, x: jax.Array, train: bool):
+def _transition(p: Transition, moments: Any, x: jax.Array, train: bool) -> tuple[jax.Array, Any]:
     x = layers.blur(layers.max_pool(jax.nn.relu(x), 2, 1), 2)
     return layers.batch_norm(layers.pointwise(x, p.pointwise), p.norm, moments, train=train)
+
+
+def _head(p: tuple[jax.Array, jax.Array], moments: None, x: jax.Array) -> tuple[jax.Array, None]:
+    kernel, bias = p
+    return jax.nn.relu(x).mean(axis=(1, 2)) @ kernel + bias[None], None
 
 
 ste_sign = functools.partial(jbnn.quantizers.ste_sign, clip=CLIP)
 
 
-def deploy(params: Params, state: State) -> tuple[Params, State]:
-    """The network to run: binary kernels as words, batch norms folded, into float convolutions where one is before."""
-    packed = jbnn.pack_kernels(params, layers.is_kernel)
-    stem = params.stem
-    norms = [layers.fold(norm, m, epsilon=STEM["epsilon"]) for norm, m in zip(stem.norms, state.stem, strict=True)]
-    kernels, norms = zip(*map(layers.fold_into_kernel, stem[:3], norms), strict=True)
-    blocks = []
-    for block, moments in zip(packed.blocks, state.blocks, strict=True):
-        norm = layers.fold(block.norm, moments)
-        if isinstance(block, Transition):
-            blocks.append(Transition(*layers.fold_into_kernel(block.pointwise, norm)))
-        else:
-            blocks.append(Residual(block.kernel, norm))
-    return packed._replace(stem=Stem(*kernels, norms), blocks=tuple(blocks)), layers.folded(state)
+def deploy(params: Params, state: State, *, packed: bool = True) -> tuple[Params, State]:
+    """The network to run: binary kernels as words, batch norms folded, into float convolutions where one is before.
+
+    With `packed=False` binary kernels are ±1 floats, for `binary_layer=layers.float_layer`.
+    """
+    kernels = layers.deployed_kernels(params, packed=packed)
+    stem, (stem_moments, *moments, _) = params.stem, state
+    norms = [layers.fold(norm, m, epsilon=STEM["epsilon"]) for norm, m in zip(stem.norms, stem_moments, strict=True)]
+    folded, norms = zip(*map(layers.fold_into_kernel, stem[:3], norms), strict=True)
+
+    def block(p: Transition | Residual, moments: Moments) -> Transition | Residual:
+        norm = layers.fold(p.norm, moments)
+        if isinstance(p, Residual):
+            return Residual(p.kernel, norm)
+        return Transition(*layers.fold_into_kernel(p.pointwise, norm))
+
+    blocks = tuple(map(block, kernels.blocks, moments))
+    return kernels._replace(stem=Stem(*folded, norms), blocks=blocks), layers.folded(state)
