@@ -75,11 +75,9 @@ class Summary:
 
         macs = self.binary_macs + self.float_macs
         share = f"{self.binary_macs / macs:.1%} of the MACs are binary; " if macs else ""
-        if self.parameter_bits:
-            times = f", {32 * self.parameters / self.parameter_bits:.1f} times smaller than in float32"
-        else:
-            times = ""
-        size = f"parameters take {self.parameter_bits // 8:,} bytes{times}"
+        size = f"parameters take {self.parameter_bits // 8:,} bytes"
+        if 0 < self.parameter_bits < 32 * self.parameters:
+            size += f", {32 * self.parameters / self.parameter_bits:.1f} times less than in float32"
         return "\n".join([*map(line, [head, rule, *rows, rule, total]), share + size])
 
 
@@ -100,7 +98,7 @@ def summary(fn: Callable[..., Any], *args: Any) -> Summary:
 
     Args:
       fn: a function of arrays.
-      *args: its arguments, as for `fn`: pytrees of arrays, or of `jax.ShapeDtypeStruct`.
+      args: its arguments: pytrees of arrays, or of `jax.ShapeDtypeStruct`.
 
     Returns:
       A frozen dataclass. `layers` is a tuple of rows, also frozen dataclasses: `kind`, `window`, `strides`, `groups`,
@@ -119,7 +117,7 @@ def summary(fn: Callable[..., Any], *args: Any) -> Summary:
       binary conv  3x3     1x8x8x64 bit  1x8x8x128 float32       4.72 M           0  73.7 k      73.7 k     4.10 k
       -----------  ------  ------------  -----------------  -----------  ----------  ------  ----------  ---------
       total                                                      4.72 M           0  73.7 k      73.7 k     4.10 k
-      100.0% of the MACs are binary; parameters take 9,216 bytes, 32.0 times smaller than in float32
+      100.0% of the MACs are binary; parameters take 9,216 bytes, 32.0 times less than in float32
     """
     if not callable(fn):
         raise TypeError(f"`fn` must be a function, but was {fn!r}")
@@ -169,14 +167,14 @@ class _Walk:
         def read(atom: Any) -> _Flow:
             return _Flow() if isinstance(atom, Literal) else known.get(atom, _Flow())
 
-        for eqn in jaxpr.eqns:
+        for eqn in _live(jaxpr):
             flows = [read(atom) for atom in eqn.invars]
             known |= dict(zip(eqn.outvars, self.equation(eqn, flows, times), strict=True))
         return [read(atom) for atom in jaxpr.outvars]
 
     def equation(self, eqn: Any, flows: list[_Flow], times: int | None) -> list[_Flow]:
         if (layer := _layer(eqn)) is not None:
-            return [self.layer(layer, eqn, flows, times)]
+            return [self.layer(layer, flows, times)]
         if (inner := _inner(eqn)) is not None:
             jaxpr, arguments, turns = inner
             times = None if times is None or turns is None else times * turns
@@ -192,12 +190,17 @@ class _Walk:
         self.assign(leaves, max(layers))
         return _Flow(layer=max(layers))
 
-    def layer(self, layer: Layer, eqn: Any, flows: list[_Flow], times: int | None) -> _Flow:
+    def layer(self, layer: Layer, flows: list[_Flow], times: int | None) -> _Flow:
         turns = 1 if times is None else times
         here = len(self.rows)
-        bits = turns * layer.activation_bits
-        counts = {"binary_macs": turns * layer.binary_macs, "float_macs": turns * layer.float_macs}
-        self.rows.append(dataclasses.replace(layer, times=times, activation_bits=bits, **counts))
+        row = dataclasses.replace(
+            layer,
+            times=times,
+            binary_macs=turns * layer.binary_macs,
+            float_macs=turns * layer.float_macs,
+            activation_bits=turns * layer.activation_bits,
+        )
+        self.rows.append(row)
         data, kernel, *rest = flows
         swapped = data.layer is None and kernel.layer is not None  # a matrix product may have its data on the right
         if swapped:
@@ -205,9 +208,8 @@ class _Walk:
         if data.layer is None and data.leaves - self.taken:
             self.taken.add(max(sorted(data.leaves - self.taken), key=lambda leaf: math.prod(self.avals[leaf].shape)))
         weights = math.prod(layer.window) * layer.input_shape[-1] // layer.groups * layer.output_shape[-1]
-        for leaf in kernel.leaves - self.taken:
-            if self.avals[leaf].dtype == np.uint32 and self.avals[leaf].size == eqn.invars[1].aval.size * turns:
-                self.assign({leaf}, here, weights * turns)
+        words = {leaf for leaf in kernel.leaves if self.avals[leaf].dtype == np.uint32}
+        self.assign(words, here, weights * turns)
         self.assign(frozenset().union(data.leaves, kernel.leaves, *(flow.leaves for flow in rest)), here)
         return _Flow(layer=here)
 
@@ -226,7 +228,7 @@ class _Walk:
 
 def _layer(eqn: Any) -> Layer | None:
     """The equation as a row without parameters, if it is a layer."""
-    counts = {"parameters": 0, "parameter_bits": 0, "times": 1}
+    counts = {"times": 1, "parameters": 0, "parameter_bits": 0}
     out = eqn.outvars[0].aval
     name = eqn.primitive.name
     if name == "jbnn_correlate":
@@ -316,12 +318,23 @@ def _inner(eqn: Any) -> tuple[Any, list[int], int | None] | None:
     return None
 
 
+def _live(jaxpr: Any) -> list[Any]:
+    """The equations whose results are used: a gradient's jaxpr may hold a forward pass of which only shapes are."""
+    used = {atom for atom in jaxpr.outvars if not isinstance(atom, Literal)}
+    live = []
+    for eqn in reversed(jaxpr.eqns):
+        if used.intersection(eqn.outvars):
+            used |= {atom for atom in eqn.invars if not isinstance(atom, Literal)}
+            live.append(eqn)
+    return live[::-1]
+
+
 def _macs(jaxpr: Any) -> int:
     return sum(layer.binary_macs + layer.float_macs for layer in _layers(jaxpr))
 
 
 def _layers(jaxpr: Any) -> Iterator[Layer]:
-    for eqn in (jaxpr.jaxpr if isinstance(jaxpr, ClosedJaxpr) else jaxpr).eqns:
+    for eqn in _live(jaxpr.jaxpr if isinstance(jaxpr, ClosedJaxpr) else jaxpr):
         if (layer := _layer(eqn)) is not None:
             yield layer
         elif (inner := _inner(eqn)) is not None:

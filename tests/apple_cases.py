@@ -33,7 +33,10 @@ def public_names(module=jbnn, prefix=""):
             yield prefix + name
 
 
-NOT_A_COMPUTATION = {"implementations": "says what can run here"}
+NOT_A_COMPUTATION = {
+    "implementations": "says what can run here",
+    "summary": "counts what a function does, without running it",
+}
 
 
 def f32(*shape):

@@ -112,7 +112,7 @@ def test_deployed_parameters_are_small(module, options, ratio):
 
 
 def random_like(tree):
-    """Batch norms as training leaves them, slopes of either sign, moments of sums of some hundred signs; any kernels."""
+    """Kernels, and batch norms as training leaves them: slopes of either sign, moments of sums of some hundred."""
 
     def leaf(path, value):
         random = {

@@ -64,8 +64,8 @@ CALLS = {
     "activations.gelu": (activations.gelu, Y),
 }
 
-# It answers about the machine, not about arrays.
-NOT_FOR_JIT = {"implementations"}
+# Answers about the machine, and about a function.
+NOT_FOR_JIT = {"implementations", "summary"}
 
 
 class Variants(chex.TestCase):
