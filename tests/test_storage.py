@@ -36,7 +36,8 @@ def scores(module, params, state):
 
 
 def abstract(tree):
-    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), tree)
+    here = jax.sharding.SingleDeviceSharding(jax.devices("cpu")[0])
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here), tree)
 
 
 def assert_same(restored, params):
@@ -69,6 +70,7 @@ def test_safetensors_of_another_network(tmp_path):
         storage.load(path, params)
 
 
+@pytest.mark.skipif(jax.__version_info__ == (0, 5, 0), reason="the Orbax that installs with it needs a newer jax")
 @each_network
 def test_orbax(module, tmp_path):
     ocp = pytest.importorskip("orbax.checkpoint", reason="Orbax is not installed", exc_type=ImportError)
