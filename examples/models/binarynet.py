@@ -81,9 +81,9 @@ def parts(
 ) -> Iterator[Part]:
     """The network layer by layer: between two of them are real numbers, or, in a deployed network, words of bits."""
     for index, (layer, moments) in enumerate(zip(params, state, strict=True)):
-        convolves = layer.kernel.ndim == 4
-        kind = "first layer" if index == 0 else "binary conv" if convolves else "binary dense"
-        pooled = convolves and index % 2 == 1
+        pooled = layer.kernel.ndim == 4 and index % 2 == 1
+        binary = "binary dense" if layer.kernel.ndim == 2 else "binary conv, pooled" if pooled else "binary conv"
+        kind = "first layer" if index == 0 else binary
         function = functools.partial(_layer, first=index == 0, pooled=pooled, train=train, binary_layer=binary_layer)
         yield Part(kind, function, layer, moments)
 
