@@ -3,8 +3,9 @@
     python -m examples.benchmarks.networks [--batch 1 32] [--rounds 9] [--only QuickNet]
 
 The opponents have the same graph, with kernels that are ±1 floats already: in JAX, and in PyTorch where it can be
-imported, on one thread and on as many as there are cores. All results are compared before anything is timed. The contenders take turns, and a ratio is the median over
-the rounds of the ratio within each. Weights are random; the time does not depend on them.
+imported, on one thread and on as many as there are cores. All results are compared before anything is timed. The
+contenders take turns, and a ratio is the median over the rounds of the ratio within each. Weights are random; the time
+does not depend on them.
 """
 
 import argparse
