@@ -4,9 +4,10 @@ EXTRAS := demo,lint,test
 VENV   := .venv
 STAMP  := $(VENV)/.installed
 DOCS   := $(VENV)/.installed-docs
+PEERS  := .venv-peers/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint docs
+.PHONY: help venv demo test lint docs peers
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' Makefile
@@ -28,6 +29,15 @@ docs: $(DOCS)  ## build the documentation, run its examples, check its links (Py
 	@rm -rf docs/_build
 	@$(VENV)/bin/sphinx-build -q -W --keep-going docs docs/_build/html
 	@$(VENV)/bin/python docs/check.py docs/_build/html
+
+peers: $(PEERS)  ## compare with Larq Compute Engine (x86-64 Linux, Python 3.10 to 3.12)
+	@PYTHONPATH=. .venv-peers/bin/python tests/peers/compare_lce.py
+
+$(PEERS): Makefile
+	@$(PYTHON) -m venv .venv-peers
+	@.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check flatbuffers 'jax<0.7' 'numpy<2' tqdm
+	@.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --no-deps larq-compute-engine==0.16.0
+	@touch $@
 
 $(STAMP): pyproject.toml
 	@echo "$(VENV): installing jbnn[$(EXTRAS)], which takes a minute or two"

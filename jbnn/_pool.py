@@ -92,13 +92,13 @@ def _any(words: jax.Array, g: Geometry) -> jax.Array:
     """The OR of every window, along one axis after the other."""
     words = pad_image(words, 0, g)
     for axis, (size, stride, count) in enumerate(zip(g.window, g.strides, g.output, strict=True), start=1):
-        # An OR may read a word twice, so windows grow by doubling, and the last step lets two of them overlap.
+        # An OR may read a word twice: windows grow by doubling, and the last step takes two of them that overlap.
         span = 1
-        while 2 * span <= size:
+        while 2 * span < size:
             rows = words.shape[axis] - span
             words = lax.slice_in_dim(words, 0, rows, axis=axis) | lax.slice_in_dim(words, span, rows + span, axis=axis)
             span *= 2
         ends = [(start, start + (count - 1) * stride + 1) for start in (0, size - span)]
         first, last = (lax.slice_in_dim(words, low, high, stride, axis=axis) for low, high in ends)
-        words = first if size == span else first | last
+        words = first | last
     return words

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import export
 from jax.typing import ArrayLike
 
 from jbnn._checks import per_channel
@@ -31,6 +32,10 @@ class Threshold(NamedTuple):
 
     value: jax.Array
     flip: jax.Array
+
+
+if hasattr(export, "register_namedtuple_serialization"):  # jax 0.4.34 can store no program with NamedTuples
+    export.register_namedtuple_serialization(Threshold, serialized_name="jbnn.Threshold")
 
 
 def sign_threshold(scale: ArrayLike, bias: ArrayLike) -> Threshold:
@@ -108,7 +113,7 @@ def as_threshold(threshold: Threshold, features: int) -> Threshold:
         raise TypeError(f"`threshold` must be a `Threshold` or None, but was {threshold!r}")
 
     def per_output(field: str, value: ArrayLike, dtype: type) -> jax.Array:
-        value = jnp.asarray(value)
+        value = value if isinstance(value, jax.Array) else np.asarray(value)  # JAX would wrap int64 around
         if value.dtype != dtype:
             raise TypeError(f"`threshold.{field}` must have dtype {jnp.dtype(dtype).name}, but has dtype {value.dtype}")
         if value.shape not in ((), (features,)):

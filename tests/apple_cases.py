@@ -34,7 +34,9 @@ def public_names(module=jbnn, prefix=""):
 
 
 NOT_A_COMPUTATION = {
+    "Threshold": "two arrays",
     "implementations": "says what can run here",
+    "sign_threshold": "computed in NumPy, before anything is deployed",
     "summary": "counts what a function does, without running it",
 }
 
@@ -69,6 +71,21 @@ def transpose(note, x=X, w=W, **options):
 
 def packed(note, x=X_WORDS, w=W_WORDS, **options):
     return Case(f"packed_conv: {note}", partial(jbnn.packed_conv, **options), (x, w))
+
+
+def threshold(features):
+    return jbnn.Threshold(Array((features,), jnp.int32), Array((features,), jnp.bool_))
+
+
+def packed_to_words(note, x=X_WORDS, w=W_WORDS, **options):
+    def function(x, w, threshold):
+        return jbnn.packed_conv(x, w, threshold=threshold, **options)
+
+    return Case(f"packed_conv: to words, {note}", function, (x, w, threshold(w.shape[-1])))
+
+
+def of_norm(mean, variance, gamma, beta):
+    return jnp.stack(jbnn.fold_batch_norm(mean, variance, gamma, beta, epsilon=1e-3))
 
 
 OPERATORS = [
@@ -119,6 +136,28 @@ OPERATORS = [
         (words(6, 2), words(2, 5)),
     ),
     Case("packed_dense: deep", jbnn.packed_dense, (words(6, 40), words(40, 5))),
+    packed_to_words("O = 5"),
+    packed_to_words("O = 64, groups, deep", words(1, 6, 7, 26), words(3, 4, 13, 64), feature_group_count=2),
+    packed_to_words("unpacked", implementation="unpacked"),
+    Case(
+        "packed_dense: to words",
+        lambda x, w, threshold: jbnn.packed_dense(x, w, threshold=threshold),
+        (words(6, 2), words(2, 5), threshold(5)),
+    ),
+    Case("packed_max_pool", partial(jbnn.packed_max_pool, window=2), (X_WORDS,)),
+    Case(
+        "packed_max_pool: flip",
+        lambda x, flip: jbnn.packed_max_pool(x, 3, window_strides=2, padding="SAME", flip=flip),
+        (X_WORDS, Array((33,), jnp.bool_)),
+    ),
+    Case("packed_max_pool: 1-D, long", partial(jbnn.packed_max_pool, window=37, padding="SAME"), (words(2, 40, 2),)),
+    Case(
+        "packed_max_pool: 3-D",
+        partial(jbnn.packed_max_pool, window=(1, 2, 3), padding=((1, 0), (-1, 0), (0, 0))),
+        (words(1, 3, 4, 5, 2),),
+    ),
+    Case("fold_batch_norm", of_norm, (f32(5),) * 4, (0, 1, 2, 3)),
+    Case("pack_kernels", partial(jbnn.pack_kernels, where=lambda path, leaf: leaf.ndim > 1), ({"w": W},)),
     Case("alpha", jbnn.alpha, (W,), (0,)),
 ]
 

@@ -198,3 +198,23 @@ def binary_dense(
     a, b = operands(z, w, mode)
     beta = np.abs(z).mean(-1, keepdims=True) if beta_scaling else 1.0
     return activation((a @ b) * real(scale) * beta + real(bias))
+
+
+def is_positive(u, scale, bias):
+    """Whether sign(u * scale + bias) is +1, in float32 with one rounding for each operation, as a network computes."""
+    with np.errstate(all="ignore"):
+        return ~(np.asarray(u, np.float32) * np.asarray(scale, np.float32) + np.asarray(bias, np.float32) < 0)
+
+
+def max_pool(x, window, *, window_strides=None, padding="VALID"):
+    """The maximum of every window of real values; -inf outside the image, and of an empty window."""
+    rank = x.ndim - 2
+    window = per_axis(window, rank)
+    strides = window if window_strides is None else per_axis(window_strides, rank)
+    x = bordered(x, explicit_padding(padding, x.shape[1:-1], window, strides, [1] * rank), -np.inf)
+    sizes = [max((n - k) // s + 1, 0) for n, k, s in zip(x.shape[1:-1], window, strides, strict=True)]
+    y = np.full((x.shape[0], *sizes, x.shape[-1]), -np.inf, x.dtype)
+    for tap in itertools.product(*map(range, window)):
+        seen = (slice(p, p + m * s, s) for p, m, s in zip(tap, sizes, strides, strict=True))
+        y = np.maximum(y, x[(slice(None), *seen)])
+    return y

@@ -42,10 +42,15 @@ def words(x, w):
 # Four words of channels and four of outputs, which the two devices of an axis share out whole.
 X, W, DEEP = normal(8, 4, 4, 128), normal(3, 3, 128, 128), normal(5, 5, 128, 128)
 VECTORS, MATRIX, TERMS = normal(8, 128), normal(128, 128), (normal(128), normal(128))
+THRESHOLD = RNG.integers(-40, 40, 128, np.int32), RNG.random(128) < 0.5
 
 
 def conv(x, w, scale, bias):
     return jbnn.binary_conv(x, w, scale=scale, bias=bias, beta_scaling=True)
+
+
+def to_words(x, w, value, flip):
+    return jbnn.packed_conv(x, w, threshold=jbnn.Threshold(value, flip))
 
 
 def deployed(x, w, scale, bias):
@@ -70,6 +75,7 @@ PROGRAMS = {
     "packed_conv": (jbnn.packed_conv, *words(X, W)),
     "packed_conv, unpacked": (functools.partial(jbnn.packed_conv, implementation="unpacked"), *words(X, W)),
     "packed_conv, 100 words": (jbnn.packed_conv, *words(X, DEEP)),
+    "packed_conv, to words": (to_words, *words(X, W), *THRESHOLD),
     "conv": (conv, X, W, *TERMS),
     "conv, deployed": (deployed, X, words(X, W)[1], *TERMS),
     "gradient of conv": (gradient(conv), X, W, *TERMS),

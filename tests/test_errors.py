@@ -22,11 +22,22 @@ def words(*shape):
     return floats(*shape, dtype=np.uint32)
 
 
+def ints(*shape):
+    return floats(*shape, dtype=np.int32)
+
+
+def bools(*shape):
+    return floats(*shape, dtype=bool)
+
+
 X, W = floats(1, 5, 4, 64), floats(3, 3, 64, 6)
 X_WORDS, W_WORDS = words(1, 5, 4, 2), words(3, 3, 2, 6)
 
 conv, transpose, dense = jbnn.binary_conv, jbnn.binary_conv_transpose, jbnn.binary_dense
-packed, packed_dense = jbnn.packed_conv, jbnn.packed_dense
+packed, packed_dense, pool = jbnn.packed_conv, jbnn.packed_dense, jbnn.packed_max_pool
+fold, Threshold = jbnn.fold_batch_norm, jbnn.Threshold
+
+DENSE, FLIP = [words(2, 2), words(2, 6)], bools(6)
 
 DTYPES = "must have dtype float32, bfloat16, float16 or float64"
 LATENT = f"`w` {DTYPES} or, packed, uint32, but has dtype"
@@ -69,6 +80,25 @@ WRONG_DTYPE = [
     (conv, [X, W], {"input_quantizer": "ste_sign"}, "`input_quantizer` must be a function to ±1, but was 'ste_sign'"),
     (conv, [X, W], {"kernel_quantizer": None}, "`kernel_quantizer` must be a function to ±1, but was None"),
     (packed, [X_WORDS, W_WORDS], {"channels": 64.0}, "`channels` must be an integer, but was 64.0"),
+    (
+        packed,
+        [X_WORDS, W_WORDS],
+        {"threshold": (ints(6), FLIP)},
+        "`threshold` must be a `Threshold` or None, but was",
+    ),
+    (packed, [X_WORDS, W_WORDS], {"threshold": 3}, "`threshold` must be a `Threshold` or None, but was 3"),
+    (packed, [X_WORDS, W_WORDS], {"threshold": Threshold(floats(6), FLIP)}, "`threshold.value` must have dtype int32"),
+    (
+        packed,
+        [X_WORDS, W_WORDS],
+        {"threshold": Threshold(np.arange(6), FLIP)},
+        "must have dtype int32, but has dtype int64",
+    ),
+    (packed_dense, DENSE, {"threshold": Threshold(ints(6), ints(6))}, "`threshold.flip` must have dtype bool, but has"),
+    (pool, [X], {"window": 2}, "`words` must hold words of dtype uint32, but has dtype float32"),
+    (pool, [X_WORDS], {"window": 2.0}, "`window` must be an integer or 2 integers, but was 2.0"),
+    (pool, [X_WORDS], {"window": 2, "flip": ints(64)}, "`flip` must have dtype bool, but has dtype int32"),
+    (fold, [FLIP, floats(6)], {"epsilon": 0.1}, "`mean` must be real, but has dtype bool"),
     (jbnn.sign, [X_WORDS], {}, "`x` must have a floating or signed integer dtype, but has dtype uint32"),
     (jbnn.sign, [floats(3, dtype=bool)], {}, "`x` must have a floating or signed integer dtype, but has dtype bool"),
     (jbnn.pack, [X_WORDS], {}, "`x` must have a floating, signed integer or bool dtype, but has dtype uint32"),
@@ -113,6 +143,16 @@ WRONG_SHAPE = [
     (packed_dense, [words(2, 2), words(1, 6)], {}, TWO_WORDS),
     (packed_dense, [words(2, 2), words(2, 2, 6)], {}, "`w` must have 2 axes, but has shape (2, 2, 6)"),
     (packed_dense, [words(2, 2), words(2, 6)], {"channels": 10}, "`x` must have 1 words for 10 channels in 1 groups"),
+    (packed, [X_WORDS, W_WORDS], {"threshold": Threshold(ints(5), FLIP)}, f"`threshold.value` {PER_OUTPUT} (5,)"),
+    (packed, [X_WORDS, W_WORDS], {"threshold": Threshold(ints(6, 1), FLIP)}, f"`threshold.value` {PER_OUTPUT} (6, 1)"),
+    (packed_dense, DENSE, {"threshold": Threshold(ints(6), FLIP[:1])}, f"`threshold.flip` {PER_OUTPUT} (1,)"),
+    (pool, [words(4, 2)], {"window": 2}, "`words` must have shape (N, *S, W) with one to three spatial axes, but has"),
+    (pool, [X_WORDS], {"window": 2, "flip": bools(65)}, "C channels in 2 words, 33 to 64, but has shape (65,)"),
+    (pool, [X_WORDS], {"window": 2, "flip": bools(32)}, "C channels in 2 words, 33 to 64, but has shape (32,)"),
+    (pool, [X_WORDS], {"window": 2, "flip": bools(1, 64)}, "`flip` must have shape (C,), with C channels"),
+    (fold, [floats(6), floats(5)], {"epsilon": 0.1}, f"`variance` {PER_OUTPUT} (5,)"),
+    (fold, [floats(6), floats(6)], {"epsilon": 0.1, "scale": floats(6, 1)}, f"`scale` {PER_OUTPUT} (6, 1)"),
+    (fold, [floats(6), floats(6)], {"epsilon": floats(6)}, "`epsilon` must be a scalar, but has shape (6,)"),
     (jbnn.pack, [X], {"groups": 3}, "`groups` must be positive and divide the 64 channels, but was 3"),
     (jbnn.pack, [X], {"groups": 0}, "`groups` must be positive and divide the 64 channels, but was 0"),
     (jbnn.pack, [X], {"axis": 4}, "`axis` must lie in [-4, 4) for an array of 4 axes, but was 4"),
@@ -132,6 +172,10 @@ WRONG_OPTION = [
     (transpose, [X, W], {"window_strides": (2, -1)}, f"`window_strides` {INTEGERS} (2, -1)"),
     (conv, [X, W], {"rhs_dilation": 0}, f"`rhs_dilation` {INTEGERS} 0"),
     (packed, [X_WORDS, W_WORDS], {"rhs_dilation": (1,)}, f"`rhs_dilation` {INTEGERS} (1,)"),
+    (pool, [X_WORDS], {"window": 0}, f"`window` {INTEGERS} 0"),
+    (pool, [X_WORDS], {"window": (2, 2, 2)}, f"`window` {INTEGERS} (2, 2, 2)"),
+    (pool, [X_WORDS], {"window": 2, "window_strides": 0}, f"`window_strides` {INTEGERS} 0"),
+    (pool, [X_WORDS], {"window": 2, "padding": "same"}, f"{PADDING} 'same'"),
     (transpose, [X, W], {"output_size": (5,)}, "`output_size` must be an integer or 2 integers, each"),
     (transpose, [X, W], {"output_size": (5, 5)}, "`output_size` must lie in [5, 5], [4, 4], but was (5, 5)"),
     *(

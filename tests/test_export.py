@@ -28,6 +28,11 @@ def deployed(x, w, scale, bias):
     return jbnn.binary_conv(x, w, scale=scale, bias=bias, activation=jbnn.activations.relu)
 
 
+def to_words(x, w, value, flip):
+    y = jbnn.packed_conv(x, w, channels=70, threshold=jbnn.Threshold(value, flip))
+    return jbnn.packed_max_pool(y, 2, flip=flip)
+
+
 def loss(x, w, scale, bias):
     return jnp.sum(jbnn.binary_conv(x, w, scale=scale, bias=bias, beta_scaling=True, window_strides=2) ** 2)
 
@@ -42,6 +47,7 @@ PROGRAMS = {
     "unpack": (functools.partial(jbnn.unpack, size=70), X_WORDS),
     "packed_conv": (functools.partial(jbnn.packed_conv, channels=70), X_WORDS, W_WORDS),
     "packed_dense": (functools.partial(jbnn.packed_dense, channels=70), X_WORDS[:, 0, 0], W_WORDS[0, 0]),
+    "layer from words to words": (to_words, X_WORDS, W_WORDS, np.arange(-3, 3, dtype=np.int32), SCALE < 0),
     "deployed": (deployed, X, W_WORDS, SCALE, BIAS),
     "transpose": (functools.partial(jbnn.binary_conv_transpose, window_strides=2), X, W),
     "groups": (functools.partial(jbnn.binary_conv, feature_group_count=2, mode="and"), X, W[:, :, :35]),

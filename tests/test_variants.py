@@ -25,6 +25,12 @@ X, W, Y, TERM = normal(2, 5, 4, 33), normal(3, 2, 33, 6), normal(2, 5, 4, 6), no
 VECTORS, MATRIX = normal(2, 3, 33), normal(33, 6)
 X_WORDS, W_WORDS = oracle.pack(X), oracle.pack(W, axis=-2)
 VECTOR_WORDS, MATRIX_WORDS = oracle.pack(VECTORS), oracle.pack(MATRIX, axis=-2)
+VALUE, FLIP = np.arange(-3, 3, dtype=np.int32), np.arange(6) % 2 == 0
+
+
+def with_threshold(function):
+    return lambda x, w, *fields: function(x, w, channels=33, threshold=jbnn.Threshold(*fields))
+
 
 CALLS = {
     "sign": (jbnn.sign, X),
@@ -34,6 +40,11 @@ CALLS = {
     "alpha": (jbnn.alpha, W),
     "packed_conv": (lambda x, w: jbnn.packed_conv(x, w, channels=33, window_strides=(2, 1)), X_WORDS, W_WORDS),
     "packed_dense": (lambda x, w: jbnn.packed_dense(x, w, channels=33), VECTOR_WORDS, MATRIX_WORDS),
+    "packed_conv to words": (with_threshold(jbnn.packed_conv), X_WORDS, W_WORDS, VALUE, FLIP),
+    "packed_dense to words": (with_threshold(jbnn.packed_dense), VECTOR_WORDS, MATRIX_WORDS, VALUE, FLIP),
+    "packed_max_pool": (lambda x, flip: jbnn.packed_max_pool(x, 2, flip=flip), X_WORDS, np.arange(33) < 9),
+    "fold_batch_norm": (lambda *terms: jbnn.fold_batch_norm(*terms, epsilon=1.0), TERM, np.abs(TERM), TERM, TERM),
+    "pack_kernels": (lambda w: jbnn.pack_kernels({"w": w}, lambda path, leaf: True), W),
     "binary_conv": (lambda x, w: jbnn.binary_conv(x, w, beta_scaling=True, pad_value=1), X, W),
     "binary_conv of words": (lambda x, w: jbnn.binary_conv(x, w, mode="and"), X, W_WORDS),
     "binary_dense": (lambda x, w: jbnn.binary_dense(x, w, beta_scaling=True), VECTORS, MATRIX),
@@ -64,8 +75,8 @@ CALLS = {
     "activations.gelu": (activations.gelu, Y),
 }
 
-# Answers about the machine, and about a function.
-NOT_FOR_JIT = {"implementations", "summary"}
+# They answer about the machine and about a function; `sign_threshold` wants to know its arrays.
+NOT_FOR_JIT = {"implementations", "sign_threshold", "summary"}
 
 
 class Variants(chex.TestCase):
@@ -96,6 +107,11 @@ OPTIONS = {
     "unpack": (jbnn.unpack, [X_WORDS], {"size": 33, "axis": -1}),
     "packed_conv": (jbnn.packed_conv, [X_WORDS, W_WORDS], {**CONV, "channels": 33}),
     "packed_dense": (jbnn.packed_dense, [VECTOR_WORDS, MATRIX_WORDS], {"channels": 33, "mode": "and"}),
+    "packed_max_pool": (
+        jbnn.packed_max_pool,
+        [X_WORDS],
+        {"window": (3, 2), "window_strides": 2, "padding": "SAME"},
+    ),
     "binary_conv": (jbnn.binary_conv, [X, W], {**CONV, "scale": 0.5, "beta_scaling": True}),
     "binary_dense": (jbnn.binary_dense, [VECTORS, MATRIX], {"mode": "and", "scale": 0.5}),
     "binary_conv_transpose": (

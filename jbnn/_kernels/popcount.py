@@ -53,7 +53,7 @@ def why_not(correlation: Correlation) -> str | None:
 
 
 def conv(x: jax.Array, w: jax.Array, correlation: Correlation, epilogue: Epilogue | None) -> jax.Array:
-    """Words x (N, *S, G·W) and w (*K, W, O) to int32 (N, *S', O), or to the epilogue's dtype."""
+    """Words x (N, *S, G·W) and w (*K, W, O) to int32 (N, *S', O), or to what the epilogue makes of it."""
     g = correlation.geometry
     # Stored first: fused with the packing of an image, neither its padding nor the taps that read it would vectorise.
     x = materialize(x)

@@ -33,7 +33,7 @@ def why_not(correlation: Correlation) -> str | None:
 
 
 def conv(x: jax.Array, w: jax.Array, correlation: Correlation, epilogue: Epilogue | None) -> jax.Array:
-    """Words x (N, *S, G·W) and w (*K, W, O) to int32 (N, *S', O), or to the epilogue's dtype."""
+    """Words x (N, *S, G·W) and w (*K, W, O) to int32 (N, *S', O), or to what the epilogue makes of it."""
     g = correlation.geometry
     a = values(x, g.channels, correlation, axis=-1, groups=g.groups)
     b = values(w, g.channels_per_group, correlation, axis=-2, groups=1)
