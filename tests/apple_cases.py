@@ -40,6 +40,7 @@ NOT_A_COMPUTATION = {
     "sign_threshold": "computed in NumPy, before anything is deployed",
     "mps.padding_policy": "computes numbers in Python",
     **{f"mps.{name}": "describes a layer" for name, value in vars(mps).items() if isinstance(value, type)},
+    "summary": "counts what a function does, without running it",
 }
 
 

@@ -41,7 +41,7 @@ FEATURES = (
     Feature("`jbnn.activations`", ("activations",), ("activations.",)),
     Feature(
         "`binary_conv`, `packed_conv`: every mode, border and group, 1-D to 3-D",
-        ("conv", "dtypes", "random_geometries", "choose", "callables", "errors"),
+        ("conv", "binary_family", "dtypes", "random_geometries", "choose", "callables", "errors"),
         ("binary_conv:", "packed_conv:"),
     ),
     Feature(

@@ -121,8 +121,8 @@ CALLS = {
     "activations.gelu": (activations.gelu, Y),
 }
 
-# Two answer about the machine or about numbers, not about arrays; the other wants to know its arrays.
-NOT_FOR_JIT = {"implementations", "mps.padding_policy", "sign_threshold"}
+# They answer about the machine, a function or Python's numbers; `sign_threshold` wants to know its arrays.
+NOT_FOR_JIT = {"implementations", "mps.padding_policy", "sign_threshold", "summary"}
 
 
 class Variants(chex.TestCase):

@@ -16,9 +16,9 @@ import numpy as np
 from jax import lax
 
 import jbnn
+from examples.benchmarks.resnet_layers import LAYERS
 from examples.benchmarks.timing import best_medians, geometric_mean
 
-LAYERS = ((56, 64), (28, 128), (14, 256), (7, 512))
 # xor, popcount and add on registers: 1.5 cycles for 512 bits on one core of AMD's Zen 4 with VPOPCNTDQ at 3.6 GHz.
 ZEN4_CORE = 2.48
 

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 from jax import lax
 
 import jbnn
+from examples.benchmarks.resnet_layers import LAYERS
 
-LAYERS = ((56, 64), (28, 128), (14, 256), (7, 512))
 BATCH = 8
 
 

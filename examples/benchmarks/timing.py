@@ -1,4 +1,4 @@
-"""Fair timing on a shared machine: contenders take turns, and each is judged by its best round."""
+"""Fair timing on a shared machine: contenders take turns, so that whatever else runs there disturbs all alike."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -7,23 +7,24 @@ import jax
 import numpy as np
 
 
-def best_medians(contenders: Sequence[Callable[[], jax.Array]], rounds: int = 15, calls: int = 15) -> list[float]:
-    """Seconds for each contender: the median of the calls of a round, and of those the best round.
-
-    A neighbour's load slows whole rounds, and all contenders of a round alike. The best round is the one least
-    disturbed, and every contender gets the same number of tries at it.
-    """
-    medians = np.empty((rounds, len(contenders)))
+def medians(contenders: Sequence[Callable[[], object]], rounds: int = 15, calls: int = 15) -> np.ndarray:
+    """Seconds (rounds, contenders): the median of the calls of each round, after one call that is not timed."""
+    seconds = np.empty((rounds, len(contenders)))
     for contender in contenders:
         jax.block_until_ready(contender())
     for r in range(rounds):
         for c, contender in enumerate(contenders):
             jax.block_until_ready(contender())
-            medians[r, c] = np.median([_seconds(contender) for _ in range(calls)])
-    return medians.min(0).tolist()
+            seconds[r, c] = np.median([_seconds(contender) for _ in range(calls)])
+    return seconds
 
 
-def _seconds(call: Callable[[], jax.Array]) -> float:
+def best_medians(contenders: Sequence[Callable[[], object]], rounds: int = 15, calls: int = 15) -> list[float]:
+    """Seconds for each contender, in its best round: the one least disturbed, of as many as any other had."""
+    return medians(contenders, rounds, calls).min(0).tolist()
+
+
+def _seconds(call: Callable[[], object]) -> float:
     start = time.perf_counter()
     jax.block_until_ready(call())
     return time.perf_counter() - start

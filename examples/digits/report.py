@@ -34,10 +34,12 @@ def table(floats: Measured, packed: Measured, images: int) -> str:
             row("test accuracy", f"{floats.accuracy:.2%}", f"{packed.accuracy:.2%}", "identical, image for image"),
             size("binary kernels", floats.kernel_bytes, packed.kernel_bytes),
             size("whole model", floats.model_bytes, packed.model_bytes),
+            size("activations between blocks", floats.between_bytes, packed.between_bytes),
             duration(f"time per image, {images} at once", floats.seconds, packed.seconds),
             duration("time per image, one at a time", floats.seconds_alone, packed.seconds_alone),
             "",
-            "float: latent kernels (accuracy, size) and their signs in lax.conv_general_dilated (time).",
+            "float: batch norms folded, kernels of ±1 in lax.conv_general_dilated; the trained network reads the same.",
+            "packed: thresholds in place of batch norms, exported with jax.export, and reloaded from the file.",
         ]
     )
 
@@ -81,7 +83,8 @@ def _draw_samples(fig: SubFigure, test: Digits, predictions: np.ndarray) -> None
     right = predictions == test.labels
     wrong = np.count_nonzero(~right)
     fig.suptitle(
-        f"What the packed network reads: {wrong} of {len(right)} test digits wrong (red), the rest right (blue)"
+        "What the packed network reads, with thresholds for batch norms, exported and reloaded from its file:\n"
+        f"{wrong} of {len(right)} test digits wrong (red), the rest right (blue); the float network reads the same"
     )
     chosen = np.argsort(right, kind="stable")[: ROWS * COLUMNS]
     for axes, i in zip(fig.subplots(ROWS, COLUMNS).flat, chosen, strict=True):
