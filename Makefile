@@ -6,19 +6,48 @@ STAMP  := $(VENV)/.installed
 DOCS   := $(VENV)/.installed-docs
 PEERS  := .venv-peers/.installed
 
+# The oldest JAX that jbnn supports, and the newest that jax-metal runs with.
+MINIMUM := .venv-jax-0.4.34
+METAL   := .venv-jax-0.5.0
+
+# The results are kept by version of JAX: `make matrix` makes a table of them.
+pytest = $(1)/bin/python -m pytest -q -n auto --maxprocesses 8 --dist loadgroup \
+	--junitxml build/tests/jax-$$($(1)/bin/python -c 'import jax; print(jax.__version__)').xml
+
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint docs peers
+.PHONY: help venv demo test test-jax-minimum test-jax-metal test-everywhere matrix matrix-check audit apple-check
+.PHONY: peers lint docs
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' Makefile
 
 venv: $(STAMP)  ## create .venv with jbnn (editable) and what the other targets need
 
 demo: $(STAMP)  ## train and deploy the example network
 	@$(VENV)/bin/python -m $(DEMO)
 
-test: $(STAMP)  ## run the tests
-	@$(VENV)/bin/python -m pytest -q
+test: $(STAMP)  ## run the tests, with the newest JAX
+	@$(call pytest,$(VENV))
+
+test-jax-minimum: $(MINIMUM)/.installed  ## the same with jax 0.4.34, the oldest supported
+	@$(call pytest,$(MINIMUM))
+
+test-jax-metal: $(METAL)/.installed  ## the same with jax 0.5.0, the newest for jax-metal
+	@$(call pytest,$(METAL))
+
+test-everywhere: test-jax-minimum test-jax-metal test  ## all three
+
+matrix: $(STAMP)  ## write the table of what these three tested into README.md and the documentation
+	@$(VENV)/bin/python tests/matrix.py
+
+matrix-check: $(STAMP)  ## fail if that table says anything else
+	@$(VENV)/bin/python tests/matrix.py --check
+
+audit: $(STAMP) $(MINIMUM)/.installed $(METAL)/.installed  ## print the compile audit for Apple's plugins
+	@for venv in $(MINIMUM) $(METAL) $(VENV); do PYTHONPATH=. $$venv/bin/python tests/apple_report.py || exit 1; echo; done
+
+apple-check: $(STAMP)  ## run the check for a Mac's GPU on the device that is here
+	@$(VENV)/bin/python -m examples.apple_check
 
 lint: $(STAMP)  ## check style, formatting and types
 	@$(VENV)/bin/ruff check .
@@ -30,12 +59,14 @@ docs: $(DOCS)  ## build the documentation, run its examples, check its links (Py
 	@$(VENV)/bin/sphinx-build -q -W --keep-going docs docs/_build/html
 	@$(VENV)/bin/python docs/check.py docs/_build/html
 
-peers: $(PEERS)  ## compare with Larq Compute Engine (x86-64 Linux, Python 3.10 to 3.12)
+peers: $(PEERS)  ## compare with Larq Compute Engine, OpenVINO, PyTorch (x86-64 Linux, Python 3.10 to 3.12)
 	@PYTHONPATH=. .venv-peers/bin/python tests/peers/compare_lce.py
+	@PYTHONPATH=. .venv-peers/bin/python tests/peers/compare_openvino.py
+	@PYTHONPATH=. .venv-peers/bin/python tests/peers/compare_pytorch.py
 
-$(PEERS): Makefile
+$(PEERS): Makefile tests/peers/requirements.txt
 	@$(PYTHON) -m venv .venv-peers
-	@.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check flatbuffers 'jax<0.7' 'numpy<2' tqdm
+	@.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check -r tests/peers/requirements.txt
 	@.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --no-deps larq-compute-engine==0.16.0
 	@touch $@
 
@@ -48,4 +79,10 @@ $(STAMP): pyproject.toml
 $(DOCS): $(STAMP)
 	@echo "$(VENV): installing jbnn[docs], which takes a minute or two"
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	@touch $@
+
+.venv-jax-%/.installed: pyproject.toml
+	@echo ".venv-jax-$*: installing jbnn[test] with jax $*"
+	@$(PYTHON) -m venv .venv-jax-$*
+	@.venv-jax-$*/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[test]' jax==$* jaxlib==$*
 	@touch $@

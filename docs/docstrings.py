@@ -12,11 +12,19 @@ import re
 
 import jbnn
 
-MODULES = {"jbnn": jbnn, "jbnn.quantizers": jbnn.quantizers, "jbnn.activations": jbnn.activations}
+MODULES = {
+    "jbnn": jbnn,
+    "jbnn.quantizers": jbnn.quantizers,
+    "jbnn.activations": jbnn.activations,
+    "jbnn.convolution": jbnn.convolution,
+    "jbnn.interchange": jbnn.interchange,
+    "jbnn.mps": jbnn.mps,
+}
 # Names are linked as they are written; those of activations only with their module, being everyday words.
 PUBLIC = {f"{module}.{name}": f"{module}.{name}" for module, names in MODULES.items() for name in names.__all__}
-PUBLIC |= {name: f"jbnn.quantizers.{name}" for name in jbnn.quantizers.__all__}
-PUBLIC |= {name: f"jbnn.{name}" for name in jbnn.__all__} | {"jbnn.quantizers": "", "jbnn.activations": ""}
+for module in (jbnn.quantizers, jbnn.convolution, jbnn.interchange):
+    PUBLIC |= {name: f"{module.__name__}.{name}" for name in module.__all__}
+PUBLIC |= {name: f"jbnn.{name}" for name in jbnn.__all__} | dict.fromkeys(MODULES.keys() - {"jbnn"}, "")
 SPAN = re.compile(r"`([^`]+)`|([*|])")
 
 
@@ -75,7 +83,8 @@ def _inline(line, own_name):
         code, sign = match.groups()
         if sign:
             return "\\" + sign
-        target = PUBLIC.get(code.split("(")[0])
+        called = code.split("(")[0]
+        target = PUBLIC.get(f"{own_name.rpartition('.')[0]}.{called}", PUBLIC.get(called))  # its own module's first
         if target is None or target == own_name:
             return f"``{code}``"
         return f":py:func:`{code} <{target}>`" if target else f":py:mod:`{code}`"

@@ -4,17 +4,14 @@
 
 Meant for Apple's GPU, which nobody at jbnn has run it on; docs/apple.md says how to install a plugin and where to send
 the report. Bits and int32 results must equal the CPU's exactly, everything else to a thousandth of its largest value
-(a hundredth in half precision). The exit code is 1 if a check fails.
+(a hundredth in half precision). The exit code is 1 if a check fails. What is run is in apple_check_list.py.
 """
 
 import importlib.metadata
-import itertools
 import platform
 import sys
-import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,96 +19,10 @@ import numpy as np
 from jax import lax
 
 import jbnn
+from examples.apple_check_list import Check, checks_of, normal, public_names
 from examples.benchmarks.timing import best_medians
-from jbnn import activations, quantizers
 
 LAYERS = ((56, 64), (28, 128), (14, 256), (7, 512))
-NOT_A_COMPUTATION = {"implementations"}
-PARAMETERS = {"linear": {"a": 2.0, "b": 1.0}, "relun": {"a": 0.1}, "power": {"a": 2.0, "b": 3.0, "c": 2.0}}
-
-RNG = np.random.default_rng(0)
-
-
-class Check(NamedTuple):
-    """A function of arrays; its name begins with a public name. Gradients are taken in the first `wrt` arguments."""
-
-    name: str
-    function: Callable
-    args: tuple
-    wrt: int = 0
-    exact: bool = True
-
-
-def normal(*shape: int, dtype: str = "float32") -> np.ndarray:
-    return RNG.standard_normal(shape).astype(jnp.dtype(dtype))
-
-
-def words(*shape: int) -> np.ndarray:
-    return RNG.integers(0, 2**32, shape, np.uint32)
-
-
-def corners(dtype: str) -> np.ndarray:
-    """Numbers whose sign is a decision: zeros, NaN, infinities and subnormals among ordinary ones."""
-    tiny = float(jnp.finfo(dtype).tiny) / 4
-    special = [0.0, -0.0, np.nan, np.inf, -np.inf, tiny, -tiny]
-    return np.concatenate([np.array(special * 3, jnp.dtype(dtype)), normal(45, dtype=dtype)]).reshape(2, 33)
-
-
-def bit_checks(dtypes: list[str]) -> Iterator[Check]:
-    for dtype in dtypes:
-        yield Check(f"sign, {dtype}", jbnn.sign, (corners(dtype),))
-        yield Check(f"pack, {dtype}", jbnn.pack, (corners(dtype),))
-        yield Check(f"unpack, {dtype}", lambda w, d=dtype: jbnn.unpack(w, 33, dtype=d), (words(2, 2),))
-    yield Check("pack, kernel", partial(jbnn.pack, axis=-2), (normal(3, 3, 33, 5),))
-    yield Check("pack, groups", partial(jbnn.pack, groups=3), (normal(2, 99),))
-    for dtype in ("uint8", "uint16", "uint32"):
-        yield Check(f"population_count, {dtype}", jbnn.population_count, (words(40).astype(dtype),))
-
-
-def operator_checks(dtypes: list[str]) -> Iterator[Check]:
-    terms = normal(33), normal(33), normal(6), normal(6)
-    x, w = normal(2, 6, 5, 33), normal(3, 3, 33, 6)
-
-    def with_terms(function: Callable) -> Callable:
-        names = "input_bias", "input_scale", "scale", "bias"
-        return lambda x, w, *terms: function(x, w, beta_scaling=True, **dict(zip(names, terms, strict=True)))
-
-    x_words, w_words = words(2, 6, 5, 2), words(3, 3, 2, 6)
-    for mode, implementation in itertools.product(("xnor", "and"), ("popcount", "unpacked")):
-        options, note = {"mode": mode, "channels": 33, "implementation": implementation}, f"{mode}, {implementation}"
-        yield Check(f"packed_conv, {note}", partial(jbnn.packed_conv, **options), (x_words, w_words))
-        yield Check(f"packed_dense, {note}", partial(jbnn.packed_dense, **options), (words(7, 2), words(2, 6)))
-    yield Check("packed_conv, deep", jbnn.packed_conv, (words(1, 6, 7, 13), words(3, 4, 13, 5)))
-    yield Check("packed_conv, 1-D", jbnn.packed_conv, (words(2, 9, 3), words(3, 3, 4)))
-    yield Check("packed_conv, 3-D", jbnn.packed_conv, (words(1, 3, 4, 5, 2), words(2, 3, 1, 2, 4)))
-    for dtype in dtypes:
-        arrays = x.astype(jnp.dtype(dtype)), w.astype(jnp.dtype(dtype))
-        yield Check(f"binary_conv, {dtype}", jbnn.binary_conv, arrays, 2)
-    strided = {"pad_value": -1, "window_strides": 2, "rhs_dilation": 2}
-    yield Check("binary_conv, pad_value -1, strided", partial(jbnn.binary_conv, **strided), (x, w), 2)
-    grouped = normal(2, 6, 5, 66), normal(3, 3, 33, 4)
-    yield Check("binary_conv, groups", partial(jbnn.binary_conv, feature_group_count=2), grouped, 2)
-    yield Check("binary_conv, and", partial(jbnn.binary_conv, mode="and"), (x, w), 2)
-    yield Check("binary_conv, packed kernel", jbnn.binary_conv, (x, w_words), 1)
-    yield Check("binary_conv, terms, beta", with_terms(jbnn.binary_conv), (x, w, *terms), 6, exact=False)
-    weights = partial(jbnn.binary_conv, mode="binary_weights")
-    yield Check("binary_conv, binary_weights", weights, (x, w), 2, exact=False)
-    transposed = partial(jbnn.binary_conv_transpose, window_strides=2)
-    yield Check("binary_conv_transpose", transposed, (x, w), 2)
-    yield Check("binary_dense", jbnn.binary_dense, (normal(7, 33), normal(33, 6)), 2)
-    dense = normal(7, 33), normal(33, 6), *terms
-    yield Check("binary_dense, terms, beta", with_terms(jbnn.binary_dense), dense, 6, exact=False)
-    yield Check("alpha", jbnn.alpha, (w,), 1, exact=False)
-
-
-def elementwise_checks() -> Iterator[Check]:
-    for name in quantizers.__all__:
-        yield Check(f"quantizers.{name}", getattr(quantizers, name), (normal(7, 33),), 1, exact=False)
-    for name in activations.__all__:
-        function = partial(getattr(activations, name), **PARAMETERS.get(name, {}))
-        x = abs(normal(7, 33)) + np.float32(0.125) if name == "logarithm" else normal(7, 33)
-        args = (x, normal(33)) if name == "prelu" else (x,)
-        yield Check(f"activations.{name}", function, args, len(args), exact=False)
 
 
 def is_available(dtype: str) -> bool:
@@ -121,15 +32,6 @@ def is_available(dtype: str) -> bool:
         print(f"{dtype} is not available on this device: {type(error).__name__}\n")
         return False
     return True
-
-
-def public_names(module: types.ModuleType = jbnn, prefix: str = "") -> Iterator[str]:
-    for name in module.__all__:
-        thing = getattr(module, name)
-        if isinstance(thing, types.ModuleType):
-            yield from public_names(thing, f"{prefix}{name}.")
-        elif prefix + name not in NOT_A_COMPUTATION:
-            yield prefix + name
 
 
 def gradient(check: Check) -> Callable:
@@ -166,7 +68,7 @@ def run(checks: list[Check]) -> tuple[int, int]:
         if check.wrt:
             forms.append((", gradient", gradient(check), False))
         for form, function, exact in forms:
-            print(f"  {check.name + form:52}", end="", flush=True)  # first, in case that the plugin ends the process
+            print(f"  {check.name + form:58}", end="", flush=True)  # first, in case that the plugin ends the process
             try:
                 problem = difference(function, check.args, exact)
             except Exception as error:  # whatever a plugin raises is what the report is for
@@ -211,11 +113,11 @@ def main() -> None:
     print(f"Python {platform.python_version()}, {platform.platform()}")
     print(f"implementations: {jbnn.implementations()}\n")
     dtypes = ["float32", *filter(is_available, ("float16", "bfloat16"))]
-    checks = [*bit_checks(dtypes), *operator_checks(dtypes), *elementwise_checks()]
+    checks = checks_of(dtypes)
     passed, failed = run(checks)
     unchecked = set(public_names()) - {check.name.split(",")[0] for check in checks}
     for name in sorted(unchecked):
-        print(f"  {name:52}FAILED: this program does not know it")
+        print(f"  {name:58}FAILED: this program does not know it")
     failed += len(unchecked)
     try:
         time_layers()

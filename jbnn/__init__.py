@@ -1,6 +1,6 @@
 """jbnn: binary neural networks in JAX, on real bits."""
 
-from jbnn import activations, quantizers
+from jbnn import activations, convolution, interchange, mps, quantizers
 from jbnn._binary import alpha, binary_conv, binary_conv_transpose, binary_dense
 from jbnn._bits import pack, population_count, sign, unpack
 from jbnn._deploy import pack_kernels
@@ -17,8 +17,11 @@ __all__ = [
     "binary_conv",
     "binary_conv_transpose",
     "binary_dense",
+    "convolution",
     "fold_batch_norm",
     "implementations",
+    "interchange",
+    "mps",
     "pack",
     "pack_kernels",
     "packed_conv",

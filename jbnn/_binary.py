@@ -37,8 +37,11 @@ def binary_conv(
     """A binary convolution that trains on float kernels and deploys on packed ones.
 
         z   = (x + input_bias)·input_scale
-        a   = xnor: input_quantizer(z) in {-1, +1}  |  and: (input_quantizer(z) + 1)/2 in {0, 1}  |  binary_weights: z
-        B   = xnor, binary_weights: kernel_quantizer(w) in {-1, +1}  |  and: (kernel_quantizer(w) + 1)/2 in {0, 1}
+        a   = input_quantizer(z) in {-1, +1}           under xnor
+              (input_quantizer(z) + 1)/2 in {0, 1}     under and
+              z                                        under binary_weights
+        B   = kernel_quantizer(w) in {-1, +1}          under xnor and binary_weights
+              (kernel_quantizer(w) + 1)/2 in {0, 1}    under and
         u   = correlation of a with B
         out = activation(u·scale·beta + bias)
 

@@ -53,3 +53,12 @@ def per_channel(name: str, value: ArrayLike, size: int, letter: str, dtype: DTyp
             f"`{name}` must be a scalar or have shape ({letter},) = ({size},), but has shape {value.shape}"
         )
     return value.astype(dtype)
+
+
+def of_float(name: str, value: jax.Array, otherwise: str = "") -> jax.Array:
+    """A floating array of a dtype that the operators take."""
+    if value.dtype not in (jnp.float32, jnp.bfloat16, jnp.float16, jnp.float64):
+        raise TypeError(
+            f"`{name}` must have dtype float32, bfloat16, float16 or float64{otherwise}, but has dtype {value.dtype}"
+        )
+    return value

@@ -99,6 +99,14 @@ def pad_image(x: jax.Array, value: jax.typing.ArrayLike, geometry: Geometry) -> 
     return x
 
 
+def see_through(tap: Sequence[int], image: jax.Array, geometry: Geometry) -> jax.Array:
+    """What every window reads of the padded image (N, *S, …) through one tap: (N, *S', …)."""
+    g, first, last = geometry, [0] * image.ndim, list(image.shape)
+    for axis, (k, n, s, d) in enumerate(zip(tap, g.output, g.strides, g.rhs_dilation, strict=True), start=1):
+        first[axis], last[axis] = k * d, k * d + (n - 1) * s + 1
+    return lax.slice(image, first, last, (1, *g.strides, *(1,) * (image.ndim - 1 - g.rank)))
+
+
 def _dilated(size: int, dilation: int) -> int:
     return (size - 1) * dilation + 1 if size > 0 else 0
 
@@ -121,8 +129,8 @@ def conv_geometry(
 ) -> Geometry:
     """The geometry of a convolution as `lax.conv_general_dilated` defines it."""
     rank = len(window)
-    strides = _per_axis("window_strides", window_strides, rank)
-    dilation = _per_axis("rhs_dilation", rhs_dilation, rank)
+    strides = per_axis("window_strides", window_strides, rank)
+    dilation = per_axis("rhs_dilation", rhs_dilation, rank)
     _check_window(window)
     feature_group_count = as_index("feature_group_count", feature_group_count)
     _check_features(channels, features, feature_group_count)
@@ -154,8 +162,8 @@ def transpose_geometry(
 ) -> Geometry:
     """The geometry of `lax.conv_transpose(transpose_kernel=False)`: a unit-stride window over the dilated image."""
     rank = len(window)
-    strides = _per_axis("window_strides", window_strides, rank)
-    dilation = _per_axis("rhs_dilation", rhs_dilation, rank)
+    strides = per_axis("window_strides", window_strides, rank)
+    dilation = per_axis("rhs_dilation", rhs_dilation, rank)
     _check_window(window)
     feature_group_count = as_index("feature_group_count", feature_group_count)
     _check_features(channels, features, feature_group_count)
@@ -179,7 +187,7 @@ def transpose_geometry(
     )
     if output_size is None:
         return geometry
-    wanted = _per_axis("output_size", output_size, rank, least=0)
+    wanted = per_axis("output_size", output_size, rank, least=0)
     extra = [w - n for w, n in zip(wanted, geometry.output, strict=True)]
     if not all(0 <= e < s for e, s in zip(extra, strides, strict=True)):
         ranges = ", ".join(f"[{n}, {n + s - 1}]" for n, s in zip(geometry.output, strides, strict=True))
@@ -202,8 +210,8 @@ def pool_geometry(
 ) -> Geometry:
     """The geometry of pooling, as `lax.reduce_window` defines it. It has no channels: each is pooled alone."""
     rank = len(image)
-    window = _per_axis("window", window, rank)
-    strides = window if window_strides is None else _per_axis("window_strides", window_strides, rank)
+    window = per_axis("window", window, rank)
+    strides = window if window_strides is None else per_axis("window_strides", window_strides, rank)
     return Geometry(
         image=tuple(image),
         window=window,
@@ -217,7 +225,7 @@ def pool_geometry(
     )
 
 
-def _per_axis(name: str, value: int | Sequence[int], rank: int, *, least: int = 1) -> tuple[int, ...]:
+def per_axis(name: str, value: int | Sequence[int], rank: int, *, least: int = 1) -> tuple[int, ...]:
     """A scalar for every axis, or one integer an axis."""
     try:
         values = tuple(map(operator.index, value if np.iterable(value) else (value,) * rank))

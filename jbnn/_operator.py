@@ -18,7 +18,7 @@ from jax.typing import ArrayLike, DTypeLike
 
 from jbnn import activations, quantizers
 from jbnn._beta import beta
-from jbnn._checks import check_kernel_words, check_pad_value, per_channel
+from jbnn._checks import check_kernel_words, check_pad_value, of_float, per_channel
 from jbnn._gradient import correlate, image_words, kernel_words
 from jbnn._kernels.choose import check_case
 from jbnn._kernels.correlation import Clamp, Correlation, Epilogue
@@ -57,7 +57,7 @@ def apply(
     g = correlation.geometry
     _check(correlation, w, input_quantizer, kernel_quantizer, activation, implementation)
     batch = x.shape[:1] if batch is None else batch
-    dtype = _at_least_float32(x.dtype)
+    dtype = at_least_float32(x.dtype)
     input_bias = _term("input_bias", input_bias, g.channels, "C", dtype)
     input_scale = _term("input_scale", input_scale, g.channels, "C", dtype)
     scale = _term("scale", scale, g.features, "O", dtype)
@@ -65,13 +65,13 @@ def apply(
 
     z = x.astype(dtype)
     if input_bias is not None:
-        z = z + _last_axis(input_bias, z)
+        z = z + last_axis(input_bias, z)
     if input_scale is not None:
-        z = z * _last_axis(input_scale, z)
+        z = z * last_axis(input_scale, z)
     a = z if correlation.mode == "binary_weights" else _quantize("input_quantizer", z, input_quantizer, correlation)
     b = w
     if w.dtype != jnp.uint32:
-        wide = w.astype(_at_least_float32(w.dtype))  # rounding first could turn a tiny -w into 0, whose sign is +1
+        wide = w.astype(at_least_float32(w.dtype))  # rounding first could turn a tiny -w into 0, whose sign is +1
         b = _quantize("kernel_quantizer", wide, kernel_quantizer, correlation).astype(dtype)
 
     fusible = not beta_scaling and dtype == jnp.float32 and correlation.mode != "binary_weights"
@@ -86,10 +86,10 @@ def apply(
 
 def _finish(u: jax.Array, scale: jax.Array | None, bias: jax.Array | None, beta: jax.Array | None) -> jax.Array:
     if scale is not None:
-        u = u * _last_axis(scale, u)
+        u = u * last_axis(scale, u)
     if beta is not None:
         u = u * beta
-    return u if bias is None else u + _last_axis(bias, u)
+    return u if bias is None else u + last_axis(bias, u)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5, 6, 7))
@@ -164,11 +164,11 @@ def _quantize(name: str, x: jax.Array, quantizer: Quantizer, correlation: Correl
     return (q + 1) / 2
 
 
-def _at_least_float32(dtype: DTypeLike) -> DTypeLike:
+def at_least_float32(dtype: DTypeLike) -> DTypeLike:
     return jnp.float64 if dtype == jnp.float64 else jnp.float32
 
 
-def _last_axis(value: jax.Array, like: jax.Array) -> jax.Array:
+def last_axis(value: jax.Array, like: jax.Array) -> jax.Array:
     """A scalar or (C,) as an array that multiplies (…, C)."""
     return value.reshape((1,) * (like.ndim - value.ndim) + value.shape)
 
@@ -179,21 +179,13 @@ def _term(name: str, value: ArrayLike | None, size: int, letter: str, dtype: DTy
 
 def as_image(x: ArrayLike) -> jax.Array:
     """x as an array of a dtype that the operator takes."""
-    return _of_float("x", jnp.asarray(x))
+    return of_float("x", jnp.asarray(x))
 
 
 def as_kernel(w: ArrayLike) -> jax.Array:
     """w as a latent kernel or words."""
     w = jnp.asarray(w)
-    return w if w.dtype == jnp.uint32 else _of_float("w", w, " or, packed, uint32")
-
-
-def _of_float(name: str, value: jax.Array, otherwise: str = "") -> jax.Array:
-    if value.dtype not in (jnp.float32, jnp.bfloat16, jnp.float16, jnp.float64):
-        raise TypeError(
-            f"`{name}` must have dtype float32, bfloat16, float16 or float64{otherwise}, but has dtype {value.dtype}"
-        )
-    return value
+    return w if w.dtype == jnp.uint32 else of_float("w", w, " or, packed, uint32")
 
 
 def _check(

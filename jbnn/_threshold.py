@@ -5,10 +5,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import export
 from jax.typing import ArrayLike
 
 from jbnn._checks import per_channel
+from jbnn._jax_versions import register_for_export
 
 
 class Threshold(NamedTuple):
@@ -34,8 +34,7 @@ class Threshold(NamedTuple):
     flip: jax.Array
 
 
-if hasattr(export, "register_namedtuple_serialization"):  # jax 0.4.34 can store no program with NamedTuples
-    export.register_namedtuple_serialization(Threshold, serialized_name="jbnn.Threshold")
+register_for_export(Threshold)
 
 
 def sign_threshold(scale: ArrayLike, bias: ArrayLike) -> Threshold:

@@ -45,7 +45,7 @@ def none(x: ArrayLike) -> jax.Array:
       x: floating array of any shape.
 
     Returns:
-      x.
+      x, unchanged.
 
     Example:
       >>> print(jbnn.activations.none(jnp.array([-1.0, 2.0])))

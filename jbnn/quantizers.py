@@ -110,7 +110,8 @@ def ste_sign(x: ArrayLike, clip: float | None = 1.0) -> jax.Array:
 
     Example:
       >>> x = jnp.array([-1.5, -0.5, 0.0, 1.0])
-      >>> print(jbnn.quantizers.ste_sign(x), jax.grad(lambda x: jbnn.quantizers.ste_sign(x).sum())(x))
+      >>> slope = jax.grad(lambda x: jbnn.quantizers.ste_sign(x).sum())
+      >>> print(jbnn.quantizers.ste_sign(x), slope(x))
       [-1. -1.  1.  1.] [0. 1. 1. 1.]
 
     References:
@@ -134,7 +135,8 @@ def approx_sign(x: ArrayLike) -> jax.Array:
       TypeError: x is not floating.
 
     Example:
-      >>> print(jax.grad(lambda x: jbnn.quantizers.approx_sign(x).sum())(jnp.array([-0.25, 0.0, 2.0])))
+      >>> slope = jax.grad(lambda x: jbnn.quantizers.approx_sign(x).sum())
+      >>> print(slope(jnp.array([-0.25, 0.0, 2.0])))
       [1.5 2.  0. ]
 
     References:
@@ -295,9 +297,10 @@ def ste_tern(
 def dorefa(x: ArrayLike, k: int = 2, mode: Literal["activations", "weights"] = "activations") -> jax.Array:
     """DoReFa-Net's uniform quantization to k bits, n = 2^k - 1 steps.
 
-        activations:  q(x) = round(n·clip(x, 0, 1)) / n                     dq/dx = 1 where 0 <= x <= 1, else 0
-        weights:      q(x) = 2·round(n·y) / n - 1,  y = tanh(x) / (2·m) + ½,  m = max |tanh(x)|, its gradient stopped
-                      dq/dx = 2·dy/dx, as if round were the identity
+        activations:  q(x) = round(n·clip(x, 0, 1)) / n
+                      dq/dx = 1 where 0 <= x <= 1, else 0
+        weights:      q(x) = 2·round(n·y) / n - 1,  y = tanh(x) / (2·m) + ½
+                      dq/dx = 2·dy/dx, as if round were the identity and m = max |tanh(x)| a constant
 
     Its values are not ±1, so `binary_conv` refuses it.
 
@@ -348,7 +351,7 @@ def identity(x: ArrayLike) -> jax.Array:
       x: any array.
 
     Returns:
-      x.
+      x, unchanged.
 
     Example:
       >>> print(jbnn.quantizers.identity(jnp.array([1.0, -1.0])))

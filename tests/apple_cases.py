@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import ShapeDtypeStruct as Array
 
 import jbnn
-from jbnn import activations, quantizers
+from jbnn import activations, convolution, interchange, mps, quantizers
 
 
 class Case(NamedTuple):
@@ -35,8 +35,11 @@ def public_names(module=jbnn, prefix=""):
 
 NOT_A_COMPUTATION = {
     "Threshold": "two arrays",
+    "convolution.ConvGradient": "holds results",
     "implementations": "says what can run here",
     "sign_threshold": "computed in NumPy, before anything is deployed",
+    "mps.padding_policy": "computes numbers in Python",
+    **{f"mps.{name}": "describes a layer" for name, value in vars(mps).items() if isinstance(value, type)},
     "summary": "counts what a function does, without running it",
 }
 
@@ -161,6 +164,134 @@ OPERATORS = [
     Case("alpha", jbnn.alpha, (W,), (0,)),
 ]
 
+
+def ordinary(name, note, *args, wrt=(0, 1), **options):
+    return Case(f"convolution.{name}: {note}", partial(getattr(convolution, name), **options), args, wrt)
+
+
+def its_gradient(name, note, x, w, g, **options):
+    return ordinary(f"{name}_gradient", note, x, w, g, wrt=(), **options)
+
+
+FLOAT_X, FLOAT_W, HALF = f32(2, 5, 4, 6), f32(3, 3, 6, 4), jnp.bfloat16
+ORDINARY = [
+    ordinary("conv", "plain", FLOAT_X, FLOAT_W, bias=0.5, activation=activations.relu),
+    ordinary("conv", "strides, dilation, groups", FLOAT_X, f32(3, 3, 2, 6), window_strides=2, feature_group_count=3),
+    *(
+        ordinary("conv", mode, FLOAT_X, FLOAT_W, edge_mode=mode, pad_value=mode == "constant", rhs_dilation=2)
+        for mode in ("clamp", "mirror", "mirror_with_edge", "constant")
+    ),
+    ordinary("conv", "bfloat16", Array(FLOAT_X.shape, HALF), Array(FLOAT_W.shape, HALF)),
+    ordinary(
+        "conv",
+        "bfloat16 summed in float32",
+        Array(FLOAT_X.shape, HALF),
+        Array(FLOAT_W.shape, HALF),
+        preferred_element_type=jnp.float32,
+    ),
+    ordinary("conv", "1-D", f32(2, 9, 3), f32(3, 3, 4), edge_mode="mirror"),
+    ordinary("conv", "3-D", f32(1, 3, 4, 5, 3), f32(2, 3, 1, 3, 4), edge_mode="clamp"),
+    ordinary("depthwise_conv", "multiplier 2", FLOAT_X, f32(3, 3, 6, 2), window_strides=2),
+    ordinary("conv_transpose", "groups", FLOAT_X, f32(3, 3, 2, 6), window_strides=2, feature_group_count=3),
+    ordinary("conv_transpose", "output size", FLOAT_X, FLOAT_W, window_strides=2, output_size=(11, 9)),
+    ordinary("dense", "rows", f32(2, 3, 6), f32(6, 4)),
+    its_gradient("conv", "strides", FLOAT_X, FLOAT_W, f32(2, 3, 2, 4), window_strides=2),
+    its_gradient("conv", "transposed", FLOAT_X, FLOAT_W, f32(2, 10, 8, 4), window_strides=2, transposed=True),
+    its_gradient("dense", "rows", f32(2, 3, 6), f32(6, 4), f32(2, 3, 4)),
+    its_gradient("binary_conv", "beta", FLOAT_X, FLOAT_W, f32(2, 5, 4, 4), beta_scaling=True),
+    *(
+        ordinary(name, order, f32(2, 6, 4, 12), wrt=(0,), block=2, order=order)
+        for name in ("depth_to_space", "space_to_depth")
+        for order in ("dcr", "crd")
+    ),
+    ordinary("transpose_kernel", "groups", FLOAT_W, wrt=(0,), feature_group_count=2),
+    ordinary("cross_channel_normalization", "5 of 33", f32(2, 5, 4, 33), wrt=(0,)),
+    ordinary("cross_channel_normalization", "float16", Array((6, 9), jnp.float16), wrt=(0,), kernel_size=4),
+    ordinary("dequantize_linear", "ranges", Array((3, 3, 6, 4), jnp.uint8), f32(4), f32(4), wrt=(1, 2)),
+    ordinary("dequantize_lookup", "table", Array((3, 3, 6, 4), jnp.uint8), f32(256), wrt=(1,)),
+]
+BYTES = Array((99,), jnp.uint8)
+INTERCHANGE = [
+    Case("interchange.to_larq", partial(interchange.to_larq, channels=33), (W_WORDS,)),
+    Case("interchange.from_larq", interchange.from_larq, (Array((5, 3, 3, 2), jnp.int32),)),
+    Case("interchange.to_openvino", partial(interchange.to_openvino, channels=33), (W_WORDS,)),
+    Case("interchange.from_openvino", partial(interchange.from_openvino, shape=(6, 11, 4, 3)), (BYTES,)),
+]
+
+
+def described(inputs=33, outputs=4, **options):
+    return mps.ConvolutionDescriptor(input_feature_channels=inputs, output_feature_channels=outputs, **options)
+
+
+def layer(name, note, source, *rest, wrt, **options):
+    function = getattr(mps, name)
+    return Case(f"mps.{name}: {note}", lambda *args: function(*args, **options), (X, source, *rest), wrt)
+
+
+def door(name, note, source, **options):
+    """A binary layer of the door, with the four terms as arguments."""
+    function = getattr(mps, name)
+    x = f32(2, 3, 3, 33) if name == "binary_fully_connected" else X
+    terms = {
+        "output_bias_terms": f32(4),
+        "output_scale_terms": f32(4),
+        "input_bias_terms": f32(33),
+        "input_scale_terms": f32(33),
+    }
+
+    def run(x, source, terms):
+        return function(x, source, **terms, **options)
+
+    return Case(f"mps.{name}: {note}", run, (x, source, terms), (0, 1, 2) if floating(source) else (0, 2))
+
+
+def floating(source):
+    return source.data_type != mps.DataType.UINT32
+
+
+def stored(data_type, shape, dtype, *rest, **options):
+    d = described(**options)
+    return mps.ArrayDataSource(d, data_type, Array(getattr(d, shape), dtype), *rest)
+
+
+BLOB = stored(mps.DataType.UINT32, "words_shape", jnp.uint32)
+LATENT = stored(mps.DataType.FLOAT32, "weights_shape", jnp.float32)
+REAL = stored(mps.DataType.FLOAT32, "weights_shape", jnp.float32, f32(4), stride_in_pixels_x=2)
+NORM = mps.BatchNormalization(mean=[0.5] * 4, variance=[2.0] * 4, epsilon=1e-3)
+QUANTIZED = stored(
+    mps.DataType.UINT8, "weights_shape", jnp.uint8, f32(4), mps.WeightsQuantizationType.LINEAR, f32(4, 2)
+)
+DOOR = [
+    door("binary_convolution", "XNOR, words, beta", BLOB, type=1, flags=1),
+    door("binary_convolution", "AND, latent, clamp", LATENT, type=2, edge_mode=1),
+    door("binary_convolution", "binary weights, rectangle", LATENT, type=0, offset=(2, -4), clip=((0, 0), (3, 2))),
+    door("binary_fully_connected", "XNOR, latent, beta", LATENT, type=1, flags=1),
+    layer("convolution", "bias", REAL, wrt=(0, 1)),
+    layer("convolution", "destination", REAL, wrt=(0,), destination=jnp.zeros((2, 6, 4, 4)), clip=((1, 0), (4, 4))),
+    layer(
+        "convolution",
+        "batch normalization, sub-pixels",
+        stored(
+            mps.DataType.FLOAT32,
+            "weights_shape",
+            jnp.float32,
+            f32(4),
+            batch_normalization=NORM,
+            sub_pixel_scale_factor=2,
+        ),
+        wrt=(0, 1),
+    ),
+    layer("convolution", "bytes", QUANTIZED, wrt=(0,)),
+    layer("convolution_transpose", "output size", REAL, wrt=(0, 1), output_size=(5, 8)),
+    layer("convolution_gradient", "everything", REAL, f32(2, 5, 2, 4), wrt=()),
+    Case("mps.pack_weights", mps.pack_weights, (f32(3, 3, 33, 4),)),
+    Case("mps.unpack_weights", lambda blob: mps.unpack_weights(blob, described()), (words(4, 3, 3, 2),)),
+    Case("mps.kernel_from_weights", lambda w: mps.kernel_from_weights(w, described()), (f32(4, 3, 3, 33),), (0,)),
+    Case("mps.weights_from_kernel", mps.weights_from_kernel, (f32(3, 3, 33, 4),), (0,)),
+    Case("mps.dense_words", lambda blob: mps.dense_words(blob, described()), (words(4, 3, 3, 2),)),
+    Case("mps.weights_from_dense_words", lambda w: mps.weights_from_dense_words(w, described()), (words(10, 4),)),
+]
+
 BITS = [
     *(Case(f"sign: {d}", jbnn.sign, (Array((3, 33), d),), (0,)) for d in ("float32", "bfloat16", "float16")),
     *(Case(f"sign: {d}", jbnn.sign, (Array((3, 33), d),)) for d in ("int8", "int32")),
@@ -207,7 +338,7 @@ ACTIVATIONS = [
     of_floats(activations, "logarithm", "base 10", c=10.0),
 ]
 
-CASES = [*OPERATORS, *BITS, *QUANTIZERS, *ACTIVATIONS]
+CASES = [*OPERATORS, *ORDINARY, *INTERCHANGE, *DOOR, *BITS, *QUANTIZERS, *ACTIVATIONS]
 
 
 def gradient(case):

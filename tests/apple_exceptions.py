@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from apple_programs import METAL_RUNS_WITH_THIS_JAX, MPS_RUNS_WITH_THIS_JAX
+from jax_versions import METAL_RUNS_HERE, MPS_RUNS_HERE
 
 EVERY_FORM = "forward", "vmap", "gradient", "vmap of gradient"
 
@@ -28,7 +28,7 @@ _METAL = [
 _MPS = [
     Accepted("jax-mps", "binary_conv: 3-D", EVERY_FORM[3:], GROUPS, BATCHED),
     Accepted("jax-mps", "binary_conv: beta, 3-D", EVERY_FORM[3:], GROUPS, BATCHED),
-    Accepted("jax-mps", "binary_conv: 3-D, groups", EVERY_FORM[2:], GROUPS, MLX),
+    Accepted("jax-mps", "convolution.conv: 3-D", EVERY_FORM[1::2], GROUPS, BATCHED),
     *(
         Accepted("jax-mps", "binary_conv: cropped past the image, padded after it", forms, offence, CROPS)
         for forms, offence in (
@@ -37,7 +37,7 @@ _MPS = [
         )
     ),
 ]
-EXCEPTIONS = [*(_METAL if METAL_RUNS_WITH_THIS_JAX else []), *(_MPS if MPS_RUNS_WITH_THIS_JAX else [])]
+EXCEPTIONS = [*(_METAL if METAL_RUNS_HERE else []), *(_MPS if MPS_RUNS_HERE else [])]
 
 
 def expected(plugin, case, form):

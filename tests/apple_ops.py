@@ -14,7 +14,8 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple
 
-from apple_programs import MPS_RUNS_WITH_THIS_JAX, OLDEST, Operation, element, operations, serialises
+from apple_programs import OLDEST, Operation, element, operations, serialises
+from jax_versions import MPS_RUNS_HERE
 
 FORBIDDEN_TYPES = "i64", "ui64", "f64", "complex"
 
@@ -154,4 +155,4 @@ MPS = Plugin(
     },
 )
 # A program for jax-metal is audited under a later JAX too: what is wrong there is mostly wrong before.
-PLUGINS = (METAL, MPS) if MPS_RUNS_WITH_THIS_JAX else (METAL,)
+PLUGINS = (METAL, MPS) if MPS_RUNS_HERE else (METAL,)

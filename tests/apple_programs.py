@@ -1,4 +1,4 @@
-"""The program that a plugin would be given, read operation by operation; what differs between JAX versions is here."""
+"""The program that a plugin would be given, read operation by operation."""
 
 import re
 from typing import NamedTuple
@@ -6,11 +6,10 @@ from typing import NamedTuple
 import jax
 from jax import export
 from jax.interpreters.mlir import make_ir_context
+from jax_versions import METAL_RUNS_HERE
 from jaxlib.mlir import ir
 from jaxlib.mlir.dialects import stablehlo
 
-METAL_RUNS_WITH_THIS_JAX = jax.__version_info__ <= (0, 5, 0)
-MPS_RUNS_WITH_THIS_JAX = jax.__version_info__ >= (0, 10, 0)
 OLDEST = "1.7.0"
 """StableHLO's version of the weeks before jax-metal was released; the plugin states none."""
 
@@ -87,7 +86,7 @@ def received(function, args, platform):
     if not has_chlo(module):
         return [module]
     written_out = exported(function, args, platform)
-    return [module, written_out] if METAL_RUNS_WITH_THIS_JAX else [written_out]
+    return [module, written_out] if METAL_RUNS_HERE else [written_out]
 
 
 def has_chlo(module):

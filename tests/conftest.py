@@ -26,6 +26,13 @@ def x64():
     jax.config.update("jax_enable_x64", False)
 
 
+@pytest.fixture
+def on_cpu():
+    """Runs one test on the CPU, whichever device is JAX's default."""
+    with jax.default_device(jax.devices("cpu")[0]):
+        yield
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item):
     """A native implementation may refuse a case, saying why; the portable ones can do every case."""

@@ -169,8 +169,8 @@ def transposed_padding(padding, window, strides, dilation):
     return pairs
 
 
-def binary_conv_transpose(x, w, *, window_strides=1, padding="SAME", rhs_dilation=1, output_size=None, **options):
-    """A correlation, not rotated, over the image with zeros between its pixels."""
+def transposed(x, w, *, window_strides=1, padding="SAME", rhs_dilation=1, output_size=None):
+    """How a transposed convolution is a correlation, not rotated, over the image with zeros between its pixels."""
     *window, _, _ = w.shape
     rank = len(window)
     strides, dilation = per_axis(window_strides, rank), per_axis(rhs_dilation, rank)
@@ -179,7 +179,18 @@ def binary_conv_transpose(x, w, *, window_strides=1, padding="SAME", rhs_dilatio
         axes = zip(x.shape[1:-1], strides, pairs, window, dilation, strict=True)
         sizes = [extent(n, s) + lo + hi - extent(k, d) + 1 for n, s, (lo, hi), k, d in axes]
         pairs = [(lo, hi + wanted - m) for (lo, hi), wanted, m in zip(pairs, output_size, sizes, strict=True)]
-    return binary_conv(x, w, padding=pairs, lhs_dilation=strides, rhs_dilation=dilation, **options)
+    return {"padding": pairs, "lhs_dilation": strides, "rhs_dilation": dilation}
+
+
+def conv_transpose(x, w, *, feature_group_count=1, **geometry):
+    return correlate(x, w, feature_group_count=feature_group_count, **transposed(x, w, **geometry))
+
+
+def binary_conv_transpose(x, w, *, window_strides=1, padding="SAME", rhs_dilation=1, output_size=None, **options):
+    geometry = transposed(
+        x, w, window_strides=window_strides, padding=padding, rhs_dilation=rhs_dilation, output_size=output_size
+    )
+    return binary_conv(x, w, **geometry, **options)
 
 
 def binary_dense(

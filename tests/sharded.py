@@ -21,13 +21,11 @@ import numpy as np
 import oracle
 from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
+from jax_versions import HAS_EXPLICIT_MESHES, shard_map
 
 import jbnn
 
 AXES = "batch", "model"
-EXPLICIT = hasattr(jax, "set_mesh")
-"""Whether this JAX has meshes of explicit axes, where a sharding is part of an array's type."""
-
 RNG = np.random.default_rng(0)
 
 
@@ -61,6 +59,10 @@ def scaled(x, w):
     return jbnn.binary_conv(x, w, scale=jbnn.alpha(w), window_strides=2, pad_value=-1)
 
 
+def grouped(x, w, scale, bias):
+    return jbnn.binary_conv(x, w, scale=scale, bias=bias, feature_group_count=4)
+
+
 def gradient(function):
     """In every argument, of a loss whose slope differs from output to output."""
 
@@ -70,7 +72,6 @@ def gradient(function):
     return lambda *args: jax.grad(loss, argnums=tuple(range(len(args))))(*args)
 
 
-# Not here: gradients of grouped convolutions, whose kernel gradient XLA itself gets wrong on a mesh of two axes.
 PROGRAMS = {
     "packed_conv": (jbnn.packed_conv, *words(X, W)),
     "packed_conv, unpacked": (functools.partial(jbnn.packed_conv, implementation="unpacked"), *words(X, W)),
@@ -81,6 +82,7 @@ PROGRAMS = {
     "gradient of conv": (gradient(conv), X, W, *TERMS),
     "gradient of bare conv": (gradient(jbnn.binary_conv), X, W),
     "gradient of conv, scaled": (gradient(scaled), X, W),
+    "gradient of conv, grouped": (gradient(grouped), X, W[:, :, :32], *TERMS),
     "gradient of dense": (gradient(jbnn.binary_dense), VECTORS, MATRIX),
 }
 CORE = "packed_conv", "conv", "gradient of conv"
@@ -118,12 +120,7 @@ def mapped(function, mesh, layout, arguments):
 
     specs = placed(layout, *arguments)
     (out,) = of_result("", layout, arguments)
-    if hasattr(jax, "shard_map"):
-        return jax.shard_map(local, mesh=mesh, in_specs=specs, out_specs=out)
-    from jax.experimental.shard_map import shard_map
-
-    # There every primitive needs a rule of its own to be checked, and the gradient rules of JAX itself lack one.
-    return shard_map(local, mesh=mesh, in_specs=specs, out_specs=out, check_rep=False)
+    return shard_map(local, mesh=mesh, in_specs=specs, out_specs=out)
 
 
 MAPPED = {
@@ -136,7 +133,7 @@ MAPPED = {
 def cases(devices):
     """What runs on so many devices: (kind of mesh, program, layout)."""
     names = PROGRAMS if devices == 4 else CORE
-    kinds = ["auto", "explicit"] if EXPLICIT else ["auto"]
+    kinds = ["auto", "explicit"] if HAS_EXPLICIT_MESHES else ["auto"]
     partitioned = [(kind, name, layout) for kind in kinds for name in names for layout in LAYOUTS]
     by_hand = [("shard_map", name, layout) for name in MAPPED for layout in LAYOUTS if name in names]
     return [case for case in partitioned + by_hand if _has_sense(*case)]
@@ -145,6 +142,8 @@ def cases(devices):
 def _has_sense(kind, name, layout):
     if layout == "rows":
         return kind != "shard_map" and name in CORE
+    if "grouped" in name:  # shared outputs are shared groups: the images' gradient is then gathered
+        return layout == "batch"
     if "bare" in name:
         return kind == "shard_map"
     if kind == "explicit":  # what JAX decides from types, it decides alike for programs of the same operations

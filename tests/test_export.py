@@ -12,6 +12,7 @@ from jax import export
 
 import jbnn
 
+pytestmark = pytest.mark.usefixtures("on_cpu")  # a program runs where it was exported for
 PLATFORMS = ("cpu",), ("cuda",), ("tpu",), ("cpu", "cuda", "tpu")
 RNG = np.random.default_rng(0)
 
@@ -122,14 +123,14 @@ def test_unknown_batch(program):
 def test_unknown_batch_of_vectors():
     """All leading axes of a dense layer."""
     shapes = [jax.ShapeDtypeStruct((*export.symbolic_shape("batch, time"), 70), jnp.float32), W[0, 0]]
-    exported = round_trip(jbnn.binary_dense, shapes)
+    exported = round_trip(jbnn.binary_dense, shapes, platforms=("cpu",))
     assert_same(jbnn.binary_dense, exported, (X[:3, 0], W[0, 0]))
 
 
 def test_gradient_travels_along():
     """A program exported with its derivative trains where it arrives."""
     arguments = X, W, SCALE, BIAS
-    exported = export.export(jax.jit(loss))(*arguments)
+    exported = export.export(jax.jit(loss), platforms=("cpu",))(*arguments)
     arrived = export.deserialize(exported.serialize(vjp_order=1))
     slopes = [jax.jit(jax.grad(f, argnums=(0, 1, 2, 3)))(*arguments) for f in (arrived.call, loss)]
     chex.assert_trees_all_close(*slopes, rtol=1e-6)

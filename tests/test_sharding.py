@@ -15,9 +15,11 @@ from pathlib import Path
 
 import pytest
 import sharded
+from jax_versions import HAS_EXPLICIT_MESHES
 
 import jbnn
 
+pytestmark = pytest.mark.xdist_group("sharding")  # one worker: each mesh reports once
 MESHES = 4, 8
 CASES = [(devices, *case) for devices in MESHES for case in sharded.cases(devices)]
 REFUSED = [case for case in CASES if (case[1], case[3]) == ("explicit", "words")]
@@ -67,7 +69,7 @@ def report(case, report_of):
 def test_every_kind_of_mesh_ran():
     """Explicit meshes as soon as JAX has them."""
     kinds = {kind for _, kind, _, _ in ACCEPTED}
-    assert kinds == {"auto", "shard_map"} | ({"explicit"} if sharded.EXPLICIT else set())
+    assert kinds == {"auto", "shard_map"} | ({"explicit"} if HAS_EXPLICIT_MESHES else set())
 
 
 @over(ACCEPTED)
@@ -98,7 +100,7 @@ def test_forward_of_batch_and_outputs_sends_nothing(report):
     assert report["collectives"] == []
 
 
-@pytest.mark.skipif(not sharded.EXPLICIT, reason="this JAX has no meshes of explicit axes")
+@pytest.mark.skipif(not HAS_EXPLICIT_MESHES, reason="this JAX has no meshes of explicit axes")
 @over(REFUSED)
 def test_explicit_axes_of_words_are_refused(report):
     """By JAX, which on such a mesh sums over a sharded axis only if told to; `jax.sharding.auto_axes` tells it."""

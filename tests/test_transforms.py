@@ -153,6 +153,7 @@ def exported(function, *args, platforms=("cpu",), vjp_order=0):
     return export.deserialize(stored)
 
 
+@pytest.mark.usefixtures("on_cpu")
 @pytest.mark.parametrize("platforms", [("cpu",), ("cpu", "cuda", "tpu")], ids=" ".join)
 def test_export(platforms, deployed):
     words, kernels, expected = deployed
@@ -161,6 +162,7 @@ def test_export(platforms, deployed):
     assert_array_equal(program.call(words, kernels), expected)
 
 
+@pytest.mark.usefixtures("on_cpu")
 def test_export_for_any_batch_size(deployed):
     words, kernels, expected = deployed
     any_batch = jax.ShapeDtypeStruct(export.symbolic_shape("batch, 5, 5, 2"), jnp.uint32)
@@ -169,6 +171,7 @@ def test_export_for_any_batch_size(deployed):
         assert_array_equal(program.call(words[:n], kernels), expected[:n])
 
 
+@pytest.mark.usefixtures("on_cpu")
 def test_export_with_a_gradient():
     arguments = draw("binary_conv")
     x, w, scale = (arguments[name][0] for name in ("x", "w", "scale"))

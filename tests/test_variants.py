@@ -12,7 +12,7 @@ import pytest
 from absl.testing import parameterized
 
 import jbnn
-from jbnn import activations, quantizers
+from jbnn import activations, convolution, interchange, mps, quantizers
 
 RNG = np.random.default_rng(0)
 
@@ -23,6 +23,7 @@ def normal(*shape):
 
 X, W, Y, TERM = normal(2, 5, 4, 33), normal(3, 2, 33, 6), normal(2, 5, 4, 6), normal(6)
 VECTORS, MATRIX = normal(2, 3, 33), normal(33, 6)
+BYTES = RNG.integers(0, 256, W.shape, np.uint8)
 X_WORDS, W_WORDS = oracle.pack(X), oracle.pack(W, axis=-2)
 VECTOR_WORDS, MATRIX_WORDS = oracle.pack(VECTORS), oracle.pack(MATRIX, axis=-2)
 VALUE, FLIP = np.arange(-3, 3, dtype=np.int32), np.arange(6) % 2 == 0
@@ -30,6 +31,19 @@ VALUE, FLIP = np.arange(-3, 3, dtype=np.int32), np.arange(6) % 2 == 0
 
 def with_threshold(function):
     return lambda x, w, *fields: function(x, w, channels=33, threshold=jbnn.Threshold(*fields))
+
+
+DESCRIPTOR = mps.ConvolutionDescriptor(
+    kernel_width=2, kernel_height=3, input_feature_channels=33, output_feature_channels=6
+)
+
+
+def blob_of(w):
+    return mps.ArrayDataSource(DESCRIPTOR, mps.DataType.UINT32, mps.pack_weights(w))
+
+
+def weights_of(w):
+    return mps.ArrayDataSource(DESCRIPTOR, mps.DataType.FLOAT32, mps.weights_from_kernel(w))
 
 
 CALLS = {
@@ -49,6 +63,38 @@ CALLS = {
     "binary_conv of words": (lambda x, w: jbnn.binary_conv(x, w, mode="and"), X, W_WORDS),
     "binary_dense": (lambda x, w: jbnn.binary_dense(x, w, beta_scaling=True), VECTORS, MATRIX),
     "binary_conv_transpose": (lambda x, w: jbnn.binary_conv_transpose(x, w, window_strides=(2, 3)), X, W),
+    "convolution.conv": (lambda x, w: convolution.conv(x, w, edge_mode="mirror", window_strides=2), X, W),
+    "convolution.conv of groups": (lambda x, w: convolution.conv(x, w[:, :, :11, :], feature_group_count=3), X, W),
+    "convolution.conv_transpose": (lambda x, w: convolution.conv_transpose(x, w, window_strides=(2, 3)), X, W),
+    "convolution.depthwise_conv": (convolution.depthwise_conv, X, W),
+    "convolution.dense": (convolution.dense, VECTORS, MATRIX),
+    "convolution.conv_gradient": (convolution.conv_gradient, X, W, Y),
+    "convolution.dense_gradient": (convolution.dense_gradient, VECTORS, MATRIX, normal(2, 3, 6)),
+    "convolution.binary_conv_gradient": (convolution.binary_conv_gradient, X, W, Y),
+    "convolution.depth_to_space": (lambda x: convolution.depth_to_space(x, (1, 3)), X),
+    "convolution.space_to_depth": (lambda x: convolution.space_to_depth(x, (1, 2)), X),
+    "convolution.transpose_kernel": (lambda w: convolution.transpose_kernel(w, feature_group_count=2), W),
+    "convolution.cross_channel_normalization": (convolution.cross_channel_normalization, X),
+    "convolution.dequantize_linear": (lambda w: convolution.dequantize_linear(w, -1.0, 1.0), BYTES),
+    "convolution.dequantize_lookup": (convolution.dequantize_lookup, BYTES, normal(256)),
+    "interchange.to_larq": (lambda w: interchange.to_larq(w, channels=33), W_WORDS),
+    "interchange.from_larq": (lambda w: interchange.from_larq(w, channels=190), W_WORDS),
+    "interchange.to_openvino": (lambda w: interchange.to_openvino(w, channels=33), W_WORDS),
+    "interchange.from_openvino": (lambda data: interchange.from_openvino(data, (6, 11, 4, 3)), BYTES.ravel()[:99]),
+    "mps.binary_convolution": (lambda x, w: mps.binary_convolution(x, blob_of(w), type=1, flags=1), X, W),
+    "mps.binary_fully_connected": (lambda w: mps.binary_fully_connected(X[:, :3, :2], blob_of(w), type=2), W),
+    "mps.convolution": (lambda x, w: mps.convolution(x, weights_of(w), edge_mode=1), X, W),
+    "mps.convolution_transpose": (lambda x, w: mps.convolution_transpose(x, weights_of(w)), X, W),
+    "mps.convolution_gradient": (lambda x, w, g: mps.convolution_gradient(x, weights_of(w), g), X, W, Y),
+    "mps.pack_weights": (mps.pack_weights, W),
+    "mps.unpack_weights": (lambda w: mps.unpack_weights(mps.pack_weights(w), DESCRIPTOR), W),
+    "mps.kernel_from_weights": (lambda w: mps.kernel_from_weights(w.reshape(-1), DESCRIPTOR), W),
+    "mps.weights_from_kernel": (mps.weights_from_kernel, W),
+    "mps.dense_words": (lambda w: mps.dense_words(mps.pack_weights(w), DESCRIPTOR), W),
+    "mps.weights_from_dense_words": (
+        lambda w: mps.weights_from_dense_words(w, DESCRIPTOR),
+        oracle.pack(W.reshape(-1, 6), 0),
+    ),
     "quantizers.ste_sign": (quantizers.ste_sign, X),
     "quantizers.approx_sign": (quantizers.approx_sign, X),
     "quantizers.swish_sign": (quantizers.swish_sign, X),
@@ -75,8 +121,8 @@ CALLS = {
     "activations.gelu": (activations.gelu, Y),
 }
 
-# They answer about the machine and about a function; `sign_threshold` wants to know its arrays.
-NOT_FOR_JIT = {"implementations", "sign_threshold", "summary"}
+# They answer about the machine, a function or Python's numbers; `sign_threshold` wants to know its arrays.
+NOT_FOR_JIT = {"implementations", "mps.padding_policy", "sign_threshold", "summary"}
 
 
 class Variants(chex.TestCase):
@@ -118,6 +164,16 @@ OPTIONS = {
         jbnn.binary_conv_transpose,
         [X, W],
         {"window_strides": (2, 3), "padding": "VALID", "output_size": (12, 12)},
+    ),
+    "convolution.conv": (
+        convolution.conv,
+        [X, W],
+        {**CONV, "edge_mode": "constant", "preferred_element_type": "float32", "precision": "highest"},
+    ),
+    "convolution.conv_gradient": (
+        convolution.conv_gradient,
+        [X, W, Y],
+        {"wrt": ("input", "kernel"), "padding": ((1, 1), (0, 1))},
     ),
 }
 

@@ -23,7 +23,7 @@ import numpy as np
 from jax import lax
 
 from jbnn._bits import ALL_ONES, WORD, population_count, used_bits
-from jbnn._geometry import Geometry, pad_image
+from jbnn._geometry import Geometry, pad_image, see_through
 from jbnn._kernels.correlation import Correlation, Epilogue
 from jbnn._kernels.materialize import materialize
 
@@ -81,7 +81,7 @@ def _count_unrolled(x: jax.Array, w: jax.Array, correlation: Correlation) -> jax
     w = _split_groups(w, g)
     counts = []
     for tap in np.ndindex(*g.window):
-        read, rows = _slide(x, tap, g), w[tap]
+        read, rows = see_through(tap, x, g), w[tap]
         live = _live_mask(tap, correlation)
         for k in range(g.words):
             bits = _combine(read[..., k], rows[k], correlation)
@@ -118,13 +118,6 @@ def _split_groups(array: jax.Array, g: Geometry) -> jax.Array:
 
 def _join_groups(array: jax.Array, g: Geometry) -> jax.Array:
     return array.reshape(*array.shape[:-2], g.features)
-
-
-def _slide(x: jax.Array, tap: Sequence[int], g: Geometry) -> jax.Array:
-    """What every window reads through one tap: (N, *S', G, W) of the padded image."""
-    starts = [k * d for k, d in zip(tap, g.rhs_dilation, strict=True)]
-    limits = [start + (n - 1) * s + 1 for start, n, s in zip(starts, g.output, g.strides, strict=True)]
-    return lax.slice(x, (0, *starts, 0, 0), (x.shape[0], *limits, *x.shape[-2:]), (1, *g.strides, 1, 1))
 
 
 def _windows(x: jax.Array, g: Geometry) -> jax.Array:

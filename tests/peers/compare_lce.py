@@ -1,9 +1,10 @@
-"""jbnn against Larq Compute Engine: convolutions and max pools whose activations stay bits, over a grid.
+"""jbnn against Larq Compute Engine: sums, and convolutions and max pools whose activations stay bits, over a grid.
 
     python tests/peers/compare_lce.py
 
 LCE has no thresholds that fall: its converter turns the kernel of such a channel around instead. So does this
 comparison, while jbnn keeps the kernel and sets `flip`. What both are compared with is a sign of floats in NumPy.
+The filters of the sums are stored by `jbnn.interchange.to_larq`, and read back by `from_larq`.
 """
 
 import itertools
@@ -71,6 +72,46 @@ def layer(channels, features, window, strides, dilation, padding, groups):
     return ours, theirs, in_floats
 
 
+def wrong_sums(x, w, border, **options):
+    """Who differs from the sums of floats, where kernels go from jbnn to LCE and back."""
+    channels = w.shape[2]
+    stored = np.asarray(jbnn.interchange.to_larq(jbnn.pack(w, axis=-2), channels=channels))
+    kernel = jbnn.interchange.from_larq(stored, channels=channels)
+    groups = x.shape[-1] // channels
+    expected = oracle.accumulate(x, w, pad_value=border, feature_group_count=groups, **options)
+    u = jbnn.packed_conv(
+        jbnn.pack(x, groups=groups),
+        kernel,
+        channels=x.shape[-1],
+        pad_value=border,
+        feature_group_count=groups,
+        **options,
+    )
+    layer = lce.Sums(
+        stored, x.shape[-1], options["window_strides"], options["rhs_dilation"], options["padding"], border
+    )
+    kernels = [kernel for kernel in lce.KERNELS if not refused(kernel, w, groups, border, options["padding"])]
+    theirs = {kernel: lce.sums(x, layer, kernel) for kernel in kernels}
+    return [name for name, y in {"jbnn": u, **theirs}.items() if not np.array_equal(y, expected)]
+
+
+def refused(kernel, w, groups, border, padding):
+    """LCE's bgemm has no groups; its reference has zeros outside the image for even channel counts only."""
+    zeros = border == 0 and padding == "SAME"
+    return (kernel == "bgemm" and groups > 1) or (kernel == "reference" and zeros and w.shape[2] * groups % 2 == 1)
+
+
+def sums():
+    shapes = [*itertools.product((1, 33, 96), (5, 64), (1,)), (64, 6, 2), (96, 9, 3)]
+    borders = ("VALID", 0), ("SAME", 0), ("SAME", 1)
+    geometries = itertools.product(((1, 1), (3, 3), (2, 3)), ((1, 1), (2, 3)), ((1, 1), (3, 2)))
+    for (window, strides, dilation), (channels, features, groups) in itertools.product(geometries, shapes):
+        for padding, border in borders:
+            if fits((8, 5), window, dilation):  # where not, LCE's optimized kernels are wrong with zeros outside
+                x, w = signs(1, 8, 5, channels), signs(*window, channels // groups, features)
+                yield wrong_sums(x, w, border, window_strides=strides, rhs_dilation=dilation, padding=padding)
+
+
 def pool(channels, window, strides, padding):
     options = {"window_strides": strides, "padding": padding}
     return (
@@ -130,7 +171,12 @@ def chains():
 
 
 def main():
-    failed = False
+    results = list(sums())
+    print(f"sums: {sum(not wrong for wrong in results)} of {len(results)} agree ({', '.join(lce.KERNELS)})", flush=True)
+    for name in ("jbnn", *lce.KERNELS):
+        if count := sum(name in wrong for wrong in results):
+            print(f"    {name} differs from floats {count} times")
+    failed = any(results)
     for cases in (single_layers, grouped_layers, pools, chains):
         kernels = list(lce.KERNELS)
         if cases is grouped_layers:

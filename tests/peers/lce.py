@@ -57,8 +57,10 @@ class Conv(NamedTuple):
         return sizes((height, width), window, self.strides, self.padding), self.kernel.shape[0]
 
     def operator(self):
-        constants = pack(self.kernel), None, None, self.thresholds.astype(np.int32)
-        options = {
+        return "LceBconv2d", (pack(self.kernel), None, None, self.thresholds.astype(np.int32)), self.options()
+
+    def options(self):
+        return {
             "channels_in": self.channels,
             "dilation_height_factor": self.dilation[0],
             "dilation_width_factor": self.dilation[1],
@@ -68,7 +70,26 @@ class Conv(NamedTuple):
             "stride_height": self.strides[0],
             "stride_width": self.strides[1],
         }
-        return "LceBconv2d", constants, options
+
+
+class Sums(NamedTuple):
+    """LceBconv2d with the sums of products out, as floats."""
+
+    words: np.ndarray  # the filter as LCE stores it, int32 (O, kH, kW, ceil(C/G/32))
+    channels: int
+    strides: tuple
+    dilation: tuple
+    padding: str
+    border: int  # what "SAME" surrounds the image with: 0 or 1
+
+    def output(self, height, width):
+        window = [(k - 1) * d + 1 for k, d in zip(self.words.shape[1:3], self.dilation, strict=True)]
+        return sizes((height, width), window, self.strides, self.padding), self.words.shape[0]
+
+    def operator(self):
+        ones = np.ones(self.words.shape[0], np.float32)
+        packed = Conv(self.words, self.channels, ones, self.strides, self.dilation, self.padding)
+        return "LceBconv2d", (self.words, ones, 0 * ones, None), {**packed.options(), "pad_values": self.border}
 
 
 class MaxPool(NamedTuple):
@@ -110,6 +131,12 @@ def run(x, layers, kernel):
     return ~bits[..., :features]
 
 
+def sums(x, layer, kernel):
+    """What a layer of `Sums` returns, (N, H, W, O)."""
+    model, _ = build(x.shape, [layer])
+    return np.asarray(Interpreter(model, 1, **KERNELS[kernel]).predict(x))
+
+
 def build(shape, layers):
     """A model of LceQuantize and the layers, and the channels that it returns."""
     model, graph = schema.ModelT(), schema.SubGraphT()
@@ -138,15 +165,18 @@ def build(shape, layers):
         graph.operators.append(made)
         return output
 
+    types = {np.dtype(np.int32): schema.TensorType.INT32, np.dtype(np.float32): schema.TensorType.FLOAT32}
     int32 = schema.TensorType.INT32
     batch, height, width, features = shape
     image = tensor(shape, schema.TensorType.FLOAT32)
     last = operator("LceQuantize", [image], tensor((batch, height, width, words_of(features)), int32), {})
     for layer in layers:
         name, constants, options = layer.operator()
-        inputs = [last, *(-1 if c is None else tensor(c.shape, int32, c) for c in constants)]
+        inputs = [last, *(-1 if c is None else tensor(c.shape, types[c.dtype], c) for c in constants)]
         (height, width), features = layer.output(height, width)
-        last = operator(name, inputs, tensor((batch, height, width, words_of(features)), int32), options)
+        floats = isinstance(layer, Sums)
+        depth, dtype = (features, schema.TensorType.FLOAT32) if floats else (words_of(features), int32)
+        last = operator(name, inputs, tensor((batch, height, width, depth), dtype), options)
     graph.inputs, graph.outputs = [image], [last]
     builder = flatbuffers.Builder(1024)
     builder.Finish(model.Pack(builder), b"TFL3")

@@ -1,0 +1,359 @@
+"""The gradient convolutions as explicit functions, for code that keeps its own backward pass.
+
+u = correlation of x with w is linear in x and linear in w, so each gradient is one linear map, transposed by JAX:
+
+    input   x ↦ u at w          kernel   w ↦ u at x          bias   b ↦ b in every position
+
+The operands of a transposed map need shapes only, so nothing forward is computed.
+"""
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike, DTypeLike
+
+from jbnn._binary import binary_conv, binary_conv_transpose
+from jbnn._bits import as_index, check_groups
+from jbnn._checks import check_dense_ranks, check_ranks, of_float
+from jbnn._edges import EdgeMode
+from jbnn._geometry import Padding, conv_geometry, dense_geometry, per_axis, transpose_geometry
+from jbnn._kernels.correlation import Mode
+from jbnn._operator import Quantizer, as_image, as_kernel, at_least_float32
+from jbnn.convolution._layer import Layer, Operand, Precision
+from jbnn.quantizers import ste_sign
+
+Wrt = Literal["input", "kernel", "bias"]
+EVERYTHING: tuple[Wrt, ...] = ("input", "kernel", "bias")
+
+
+class ConvGradient(NamedTuple):
+    """The gradient of a layer: each part an array, or None where it was not asked for."""
+
+    input: jax.Array | None
+    kernel: jax.Array | None
+    bias: jax.Array | None
+
+
+def conv_gradient(
+    x: ArrayLike | None,
+    w: ArrayLike | None,
+    g: ArrayLike,
+    *,
+    wrt: Wrt | Sequence[Wrt] = EVERYTHING,
+    transposed: bool = False,
+    window_strides: int | Sequence[int] = 1,
+    padding: Padding = "SAME",
+    rhs_dilation: int | Sequence[int] = 1,
+    feature_group_count: int = 1,
+    output_size: int | Sequence[int] | None = None,
+    edge_mode: EdgeMode = "zero",
+    pad_value: float = 0,
+    precision: Precision = None,
+    preferred_element_type: DTypeLike | None = None,
+    input_size: int | Sequence[int] | None = None,
+    window: int | Sequence[int] | None = None,
+) -> ConvGradient:
+    """The gradient of `conv` or, with `transposed=True`, of `conv_transpose`, equal to `jax.vjp` of them.
+
+    Of a depthwise layer, take it with `feature_group_count=C` and the kernel `w.reshape(*K, 1, C·M)`; of a sub-pixel
+    layer, with `space_to_depth(g, block)`. Options are those of the forward call.
+
+    Args:
+      x: (N, *S, C); None where "kernel" is not in `wrt`: it is then unused.
+      w: (*K, C/G, O); None where "input" is not in `wrt`: it is then unused.
+      g: (N, *S', O), the gradient in v = u + bias, before the activation; in the dtype of the forward result.
+      wrt: what to differentiate in: one or more of "input", "kernel" and "bias".
+      transposed: whether the layer is a `conv_transpose`.
+      window_strides: as in the forward call.
+      padding: as in the forward call.
+      rhs_dilation: as in the forward call.
+      feature_group_count: as in the forward call.
+      output_size: as in `conv_transpose`; only of a transposed layer.
+      edge_mode: as in `conv`; only of a layer that is not transposed.
+      pad_value: as in `conv`.
+      precision: as in the forward call.
+      preferred_element_type: as in the forward call.
+      input_size: *S, where x is None and "input" in `wrt`; an integer, or one for each spatial axis. A strided layer
+        maps several sizes to one.
+      window: *K, where w is None and "kernel" in `wrt`; an integer, or one for each spatial axis.
+
+    Returns:
+      `ConvGradient(input, kernel, bias)`, with None where not in `wrt`. Kernel and bias are summed over the batch.
+      Each has its operand's dtype; the bias that of g.
+
+    Raises:
+      TypeError: a dtype is not floating, or does not match.
+      ValueError: a needed operand or size is None; shapes do not match; unknown option.
+
+    Gradient: JAX's own.
+
+    Example:
+      >>> x, w = jnp.arange(4.0).reshape(1, 4, 1), jnp.ones((3, 1, 1))
+      >>> gradient = jbnn.convolution.conv_gradient(x, w, jnp.ones((1, 4, 1)))
+      >>> print(gradient.input[0, :, 0], gradient.kernel[:, 0, 0], gradient.bias)
+      [2. 3. 3. 2.] [3. 6. 6.] [4.]
+
+    References:
+      `MPSCNNConvolutionGradient` and `MPSImageSizeEncodingState`,
+      https://developer.apple.com/documentation/metalperformanceshaders/mpscnnconvolutiongradient
+    """
+    parts, g = _parts(wrt), of_float("g", jnp.asarray(g))
+    _check_given(x, w, parts)
+    if parts == {"bias"} and (x is None or w is None):
+        return ConvGradient(None, None, _bias_gradient(g))
+    if not 3 <= g.ndim <= 5:
+        raise ValueError(f"`g` must have shape (N, *S', O) with one to three spatial axes, but has shape {g.shape}")
+    image, kernel = _shaped("x", x), _shaped("w", w)
+    groups = as_index("feature_group_count", feature_group_count)
+    sizes = _stands_for("input_size", input_size, "x", image, g.ndim - 2)
+    taps = _stands_for("window", window, "w", kernel, g.ndim - 2)
+    if image is None:
+        depth, dtype = (*kernel.shape, 0, 0)[g.ndim - 2], kernel.dtype
+        image = jax.ShapeDtypeStruct((g.shape[0], *sizes, depth * groups), dtype)
+    if kernel is None:
+        check_groups(image.shape[-1], groups, "feature_group_count")
+        kernel = jax.ShapeDtypeStruct((*taps, image.shape[-1] // groups, g.shape[-1]), image.dtype)
+    check_ranks(image, kernel)
+    options: dict[str, Any] = {
+        "channels": image.shape[-1],
+        "features": kernel.shape[-1],
+        "window_strides": window_strides,
+        "padding": padding,
+        "rhs_dilation": rhs_dilation,
+        "feature_group_count": groups,
+    }
+    if transposed:
+        geometry = transpose_geometry(image.shape[1:-1], kernel.shape[:-2], output_size=output_size, **options)
+        if edge_mode != "zero":
+            raise ValueError(f'`edge_mode` must be "zero" where `transposed` is True, but was {edge_mode!r}')
+    else:
+        geometry = conv_geometry(image.shape[1:-1], kernel.shape[:-2], **options)
+        _refuse_output_size(output_size)
+    layer = Layer(geometry, edge_mode, pad_value, precision, preferred_element_type)
+    shape = (image.shape[0], *geometry.output, geometry.features)
+    return _transposed(layer, layer.correlate, image, kernel, g, shape, parts)
+
+
+def dense_gradient(
+    x: ArrayLike | None,
+    w: ArrayLike | None,
+    g: ArrayLike,
+    *,
+    wrt: Wrt | Sequence[Wrt] = EVERYTHING,
+    precision: Precision = None,
+    preferred_element_type: DTypeLike | None = None,
+) -> ConvGradient:
+    """The gradient of `dense`, equal to `jax.vjp` of it.
+
+    Args:
+      x: (…, C); None where "kernel" is not in `wrt`: it is then unused.
+      w: (C, O); None where "input" is not in `wrt`: it is then unused.
+      g: (…, O), the gradient in v = x·w + bias, before the activation; in the dtype of the forward result.
+      wrt: what to differentiate in: one or more of "input", "kernel" and "bias".
+      precision: as in `dense`.
+      preferred_element_type: as in `dense`.
+
+    Returns:
+      `ConvGradient(input, kernel, bias)`, as in `conv_gradient`.
+
+    Raises:
+      TypeError: as in `conv_gradient`.
+      ValueError: as in `conv_gradient`.
+
+    Gradient: JAX's own.
+
+    Example:
+      >>> x, w, g = jnp.array([[1.0, 2.0]]), jnp.array([[3.0], [4.0]]), jnp.array([[10.0]])
+      >>> gradient = jbnn.convolution.dense_gradient(x, w, g)
+      >>> print(gradient.input[0], gradient.kernel[:, 0], gradient.bias)
+      [30. 40.] [10. 20.] [10.]
+    """
+    parts, g = _parts(wrt), of_float("g", jnp.asarray(g))
+    _check_given(x, w, parts)
+    if g.ndim < 1:
+        raise ValueError(f"`g` must have shape (…, O), but has shape {g.shape}")
+    if parts == {"bias"} and (x is None or w is None):
+        return ConvGradient(None, None, _bias_gradient(g))
+    image, kernel = _shaped("x", x), _shaped("w", w)
+    if image is None:
+        image = jax.ShapeDtypeStruct((*g.shape[:-1], *kernel.shape[:1]), kernel.dtype)
+    if kernel is None:
+        kernel = jax.ShapeDtypeStruct((*image.shape[-1:], *g.shape[-1:]), image.dtype)
+    check_dense_ranks(image, kernel)
+    layer = Layer(
+        dense_geometry(channels=image.shape[-1], features=kernel.shape[-1]),
+        precision=precision,
+        preferred_element_type=preferred_element_type,
+    )
+    shape = (*image.shape[:-1], kernel.shape[-1])
+
+    def product(x: jax.Array, w: jax.Array) -> jax.Array:
+        return layer.correlate(x.reshape(math.prod(shape[:-1]), w.shape[0]), w).reshape(shape)
+
+    return _transposed(layer, product, image, kernel, g, shape, parts)
+
+
+def binary_conv_gradient(
+    x: ArrayLike | None,
+    w: ArrayLike | None,
+    g: ArrayLike,
+    *,
+    wrt: Wrt | Sequence[Wrt] = EVERYTHING,
+    transposed: bool = False,
+    mode: Mode = "xnor",
+    window_strides: int | Sequence[int] = 1,
+    padding: Padding = "SAME",
+    rhs_dilation: int | Sequence[int] = 1,
+    feature_group_count: int = 1,
+    output_size: int | Sequence[int] | None = None,
+    pad_value: float = 0,
+    input_bias: ArrayLike | None = None,
+    input_scale: ArrayLike | None = None,
+    scale: ArrayLike | None = None,
+    beta_scaling: bool = False,
+    input_quantizer: Quantizer = ste_sign,
+    kernel_quantizer: Quantizer = ste_sign,
+) -> ConvGradient:
+    """The gradient of `jbnn.binary_conv` or, with `transposed=True`, of `jbnn.binary_conv_transpose`.
+
+    Equal to `jax.vjp` of them, through the quantizers' surrogates and beta. MPS has no such function. Options are those
+    of the forward call; those of its terms that have a gradient too get it from `jax.vjp`.
+
+    Args:
+      x: (N, *S, C), as in `jbnn.binary_conv`; None where only the bias is asked for: it is then unused.
+      w: a latent kernel (*K, C/G, O) or, where "kernel" is not in `wrt`, words; None as for x.
+      g: (N, *S', O), the gradient in v = u·scale·beta + bias, before the activation; in the dtype of x.
+      wrt: what to differentiate in: one or more of "input", "kernel" and "bias".
+      transposed: whether the layer is a `jbnn.binary_conv_transpose`.
+      mode: as in the forward call.
+      window_strides: as in the forward call.
+      padding: as in the forward call.
+      rhs_dilation: as in the forward call.
+      feature_group_count: as in the forward call.
+      output_size: as in `jbnn.binary_conv_transpose`; only of a transposed layer.
+      pad_value: as in the forward call.
+      input_bias: as in the forward call.
+      input_scale: as in the forward call.
+      scale: as in the forward call.
+      beta_scaling: as in the forward call.
+      input_quantizer: as in the forward call.
+      kernel_quantizer: as in the forward call.
+
+    Returns:
+      `ConvGradient(input, kernel, bias)`, with None where not in `wrt`. Kernel and bias are summed over the batch.
+      Each has its operand's dtype; the bias that of g.
+
+    Raises:
+      TypeError: as in `jbnn.binary_conv`; the kernel's gradient is asked for, and w is words; second derivatives.
+      ValueError: as in `jbnn.binary_conv`; a needed operand is None; g has another shape.
+
+    Example:
+      >>> x, w = jnp.array([[[0.5], [-2.0], [0.1]]]), jnp.array([[[0.3]]])
+      >>> gradient = jbnn.convolution.binary_conv_gradient(x, w, jnp.ones((1, 3, 1)))
+      >>> print(gradient.input[0, :, 0], gradient.kernel[0, 0], gradient.bias)
+      [1. 0. 1.] [1.] [3.]
+    """
+    parts, g = _parts(wrt), of_float("g", jnp.asarray(g))
+    if x is None or w is None:
+        if parts == {"bias"}:
+            return ConvGradient(None, None, _bias_gradient(g))
+        raise ValueError(f'`{"x" if x is None else "w"}` must be given unless `wrt` is "bias" alone, but was None')
+    x, w = as_image(x), as_kernel(w)
+    if "kernel" in parts and w.dtype == jnp.uint32:
+        raise TypeError('`w` must be a latent kernel where "kernel" is in `wrt`, but has dtype uint32')
+    options: dict[str, Any] = {
+        "mode": mode,
+        "window_strides": window_strides,
+        "padding": padding,
+        "rhs_dilation": rhs_dilation,
+        "feature_group_count": feature_group_count,
+        "pad_value": pad_value,
+        "input_bias": input_bias,
+        "input_scale": input_scale,
+        "scale": scale,
+        "beta_scaling": beta_scaling,
+        "input_quantizer": input_quantizer,
+        "kernel_quantizer": kernel_quantizer,
+    }
+    if transposed:
+        options["output_size"] = output_size
+    else:
+        _refuse_output_size(output_size)
+    forward: Callable[..., jax.Array] = binary_conv_transpose if transposed else binary_conv
+    given = {"x": x, "w": w}
+    result = jax.eval_shape(functools.partial(forward, **options), **given)
+    _check_cotangent(g, result.shape, result.dtype)
+    varying = {name: given[name] for name, part in (("x", "input"), ("w", "kernel")) if part in parts}
+    _, pull_back = jax.vjp(lambda varying: forward(**{**given, **varying}, **options), varying)
+    (gradient,) = pull_back(g)
+    return ConvGradient(gradient.get("x"), gradient.get("w"), _bias_gradient(g) if "bias" in parts else None)
+
+
+def _transposed(
+    layer: Layer,
+    correlate: Callable[[Any, Any], jax.Array],
+    x: Operand,
+    w: Operand,
+    g: jax.Array,
+    shape: tuple[int, ...],
+    parts: frozenset[Wrt],
+) -> ConvGradient:
+    """The gradient of `correlate`, whose result has that shape, by transposing it in each part."""
+    layer.check_operands(x, w)
+    _check_cotangent(g, shape, layer.result_type(x.dtype))
+    by_input = by_kernel = bias = None
+    if "input" in parts:
+        (by_input,) = jax.linear_transpose(lambda x: correlate(x, w), x)(g)
+    if "kernel" in parts:
+        (by_kernel,) = jax.linear_transpose(lambda w: correlate(x, w), w)(g)
+    if "bias" in parts:
+        bias = _bias_gradient(g)
+    return ConvGradient(by_input, by_kernel, bias)
+
+
+def _bias_gradient(g: jax.Array) -> jax.Array:
+    """The sum over all but the last axis, added up in the dtype in which the bias was added."""
+    wide = at_least_float32(g.dtype)
+    return jnp.sum(g.astype(wide), axis=range(g.ndim - 1)).astype(g.dtype)
+
+
+def _parts(wrt: Wrt | Sequence[Wrt]) -> frozenset[Wrt]:
+    parts = (wrt,) if isinstance(wrt, str) else tuple(wrt)
+    if not parts or not set(parts) <= set(EVERYTHING):
+        raise ValueError(f'`wrt` must be one or more of "input", "kernel", "bias", but was {wrt!r}')
+    return frozenset(parts)
+
+
+def _check_given(x: ArrayLike | None, w: ArrayLike | None, parts: frozenset[Wrt]) -> None:
+    if "input" in parts and w is None:
+        raise ValueError('`w` must be given where "input" is in `wrt`, but was None')
+    if "kernel" in parts and x is None:
+        raise ValueError('`x` must be given where "kernel" is in `wrt`, but was None')
+
+
+def _stands_for(name: str, value: Any, operand_name: str, operand: Any, rank: int) -> tuple[int, ...]:
+    """The sizes that are given where an operand is not, and only there."""
+    if (operand is None) == (value is None):
+        rule = "given where" if operand is None else "None unless"
+        raise ValueError(f"`{name}` must be {rule} `{operand_name}` is None, but was {value}")
+    return () if value is None else per_axis(name, value, rank, least=0)
+
+
+def _shaped(name: str, operand: ArrayLike | None) -> Any:
+    return None if operand is None else of_float(name, jnp.asarray(operand))
+
+
+def _check_cotangent(g: jax.Array, shape: tuple[int, ...], dtype: DTypeLike) -> None:
+    if g.shape != shape:
+        raise ValueError(f"`g` must have shape {shape}, as the layer's result, but has shape {g.shape}")
+    if g.dtype != dtype:
+        raise TypeError(f"`g` must have dtype {dtype}, as the layer's result, but has dtype {g.dtype}")
+
+
+def _refuse_output_size(output_size: Any) -> None:
+    if output_size is not None:
+        raise ValueError(f"`output_size` must be None unless `transposed` is True, but was {output_size}")

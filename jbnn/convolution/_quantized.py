@@ -1,0 +1,86 @@
+"""MPS's kernels of bytes as floats."""
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from jbnn._checks import per_channel
+from jbnn._operator import last_axis
+
+
+def dequantize_linear(w: ArrayLike, minimum: ArrayLike, maximum: ArrayLike) -> jax.Array:
+    """A kernel of bytes, each output channel with a range of its own.
+
+        out[…, o] = w[…, o] / 255 · (maximum[o] - minimum[o]) + minimum[o]
+
+    Args:
+      w: uint8 (…, O), for instance a kernel (*K, C/G, O).
+      minimum: scalar or (O,), what 0 stands for.
+      maximum: scalar or (O,), what 255 stands for.
+
+    Returns:
+      float32, in the shape of w.
+
+    Raises:
+      TypeError: w is not uint8, or a bound not real.
+      ValueError: w has no axis, or a bound another shape.
+
+    Gradient: JAX's own, in `minimum` and `maximum`.
+
+    Example:
+      >>> w = jnp.array([[0, 0], [255, 255]], jnp.uint8)
+      >>> print(jbnn.convolution.dequantize_linear(w, -1.0, jnp.array([1.0, 4.0])).round(3))
+      [[-1. -1.]
+       [ 1.  4.]]
+
+    References:
+      `rangesForUInt8Kernel` of `MPSCNNConvolutionDataSource`.
+    """
+    w = _of_bytes(w)
+    if w.ndim == 0:
+        raise ValueError("`w` must have shape (…, O), but has shape ()")
+    low = per_channel("minimum", minimum, w.shape[-1], "O", jnp.float32)
+    high = per_channel("maximum", maximum, w.shape[-1], "O", jnp.float32)
+    low, high = last_axis(low, w), last_axis(high, w)
+    return w.astype(jnp.float32) / 255 * (high - low) + low
+
+
+def dequantize_lookup(w: ArrayLike, table: ArrayLike) -> jax.Array:
+    """A kernel of bytes, each the place of its value in a table.
+
+        out[…] = table[w[…]]
+
+    Args:
+      w: uint8 of any shape, for instance a kernel (*K, C/G, O).
+      table: (256,); floating.
+
+    Returns:
+      float32, in the shape of w.
+
+    Raises:
+      TypeError: w is not uint8, or the table not floating.
+      ValueError: the table has another shape.
+
+    Gradient: JAX's own, in `table`.
+
+    Example:
+      >>> table = jnp.linspace(-1.0, 1.0, 256)
+      >>> print(jbnn.convolution.dequantize_lookup(jnp.array([0, 255], jnp.uint8), table))
+      [-1.  1.]
+
+    References:
+      `lookupTableForUInt8Kernel` of `MPSCNNConvolutionDataSource`.
+    """
+    w, table = _of_bytes(w), jnp.asarray(table)
+    if not jnp.issubdtype(table.dtype, jnp.floating):
+        raise TypeError(f"`table` must have a floating dtype, but has dtype {table.dtype}")
+    if table.shape != (256,):
+        raise ValueError(f"`table` must have shape (256,), but has shape {table.shape}")
+    return table.astype(jnp.float32).at[w.astype(jnp.int32)].get(mode="promise_in_bounds")
+
+
+def _of_bytes(w: ArrayLike) -> jax.Array:
+    w = jnp.asarray(w)
+    if w.dtype != jnp.uint8:
+        raise TypeError(f"`w` must have dtype uint8, but has dtype {w.dtype}")
+    return w

@@ -1,0 +1,27 @@
+"""What follows a layer's sum and is common to binary and real ones: batch normalisation and sub-pixels."""
+
+import jax
+import jax.numpy as jnp
+
+from jbnn._threshold import fold_batch_norm
+from jbnn.convolution import depth_to_space, space_to_depth
+from jbnn.mps._descriptor import BatchNormalization, ConvolutionDescriptor
+
+
+def folded(norm: BatchNormalization, scale: jax.Array | None, bias: jax.Array | None) -> tuple[jax.Array, jax.Array]:
+    """Scale and bias with the batch normalisation in them: scale·I and bias·I + J."""
+    mean, variance = jnp.asarray(norm.mean, jnp.float32), jnp.asarray(norm.variance, jnp.float32)
+    gamma, beta = (None if v is None else jnp.asarray(v, jnp.float32) for v in (norm.gamma, norm.beta))
+    return fold_batch_norm(mean, variance, gamma, beta, epsilon=norm.epsilon, scale=scale, bias=bias)
+
+
+def to_pixels(y: jax.Array, descriptor: ConvolutionDescriptor) -> jax.Array:
+    """What the sub-pixel subclass does to a result: r×r pixels of the channels of one."""
+    factor = descriptor.sub_pixel_scale_factor
+    return y if factor == 1 else depth_to_space(y, factor)
+
+
+def from_pixels(g: jax.Array, descriptor: ConvolutionDescriptor) -> jax.Array:
+    """The inverse, for a gradient."""
+    factor = descriptor.sub_pixel_scale_factor
+    return g if factor == 1 else space_to_depth(g, factor)
