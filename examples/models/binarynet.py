@@ -117,7 +117,8 @@ def _layer(
 
 def _bits(p: Layer, x: jax.Array, first: bool, pooled: bool) -> jax.Array:
     if first:
-        u = jbnn.binary_conv(x, p.kernel, mode="binary_weights").astype(jnp.int32)
+        # Rounded, because a GPU may convolve through transforms, which leave errors far below one half.
+        u = jnp.round(jbnn.binary_conv(x, p.kernel, mode="binary_weights")).astype(jnp.int32)
         value, flip = (term[None, None, None] for term in p.norm)
         bits = jbnn.pack((u >= value) != flip)
     else:
