@@ -20,9 +20,8 @@ from jax import lax
 
 import jbnn
 from examples.apple_check_list import Check, checks_of, normal, public_names
+from examples.benchmarks.resnet_layers import LAYERS
 from examples.benchmarks.timing import best_medians
-
-LAYERS = ((56, 64), (28, 128), (14, 256), (7, 512))
 
 
 def is_available(dtype: str) -> bool:

@@ -37,7 +37,7 @@ WRONG_DTYPE = [
     (c.conv, [X, W], {"bias": floats(4, dtype=bool)}, "`bias` must be real, but has dtype bool"),
     (c.conv, [X, W], {"activation": "relu"}, "`activation` must be a function or None, but was 'relu'"),
     (c.conv, [X, W], {"preferred_element_type": np.int32}, "`preferred_element_type` must be floating, but was int32"),
-    (c.conv, [X, W], {"preferred_element_type": half}, "`preferred_element_type` must not be narrower than"),
+    (c.conv, [X, W], {"preferred_element_type": half}, "`preferred_element_type` must be no narrower than `x`"),
     (c.conv, [X, W], {"edge_mode": "constant", "pad_value": jnp.ones(())}, "`pad_value` must be a Python number"),
     (c.conv, [X, W], {"window_strides": 1.5}, "`window_strides` must be an integer or 2 integers, but was 1.5"),
     (c.depthwise_conv, [X, DEPTHWISE.astype(half)], {}, "`w` must have the dtype of `x`, float32, but has"),

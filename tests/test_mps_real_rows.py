@@ -89,6 +89,9 @@ def test_row_accumulation():
     assert y[0, 1, 1, 0] == np.float16(2700 * np.float64(np.float16(0.1)))
     half = mps.convolution(x, halves, accumulator_precision=mps.AccumulatorPrecision.HALF)
     assert half.dtype == jnp.float16
+    fine = np.where(np.arange(300) % 2, -1, 1 + 2.0**-12).astype(np.float32)  # in float16 they would cancel
+    cancelling = real_source(np.broadcast_to(fine[:, None], (3, 3, 300, 1)))
+    assert mps.convolution(x, cancelling)[0, 1, 1, 0] == np.float16(1350 * 2.0**-12)
     with pytest.raises(TypeError, match=r"`source.weights` must have dtype float16 with accumulator_precision=HALF"):
         mps.convolution(x, real_source(w), accumulator_precision=0)
 

@@ -109,7 +109,7 @@ def test_one_program_for_every_batch(module):
     params, state, images = deployed(module)
     run = scores(module, params, state)
     (batch,) = export.symbolic_shape("batch")
-    exported = export.export(run)(jax.ShapeDtypeStruct((batch, *images.shape[1:]), images.dtype))
+    exported = export.export(run, platforms=("cpu",))(jax.ShapeDtypeStruct((batch, *images.shape[1:]), images.dtype))
     np.testing.assert_allclose(jax.jit(exported.call)(images[:1]), run(images)[:1], rtol=1e-5, atol=1e-5)
 
 

@@ -16,7 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import jbnn
-from examples.benchmarks.conv import LAYERS, float_conv
+from examples.benchmarks.conv import float_conv
+from examples.benchmarks.resnet_layers import LAYERS
 from examples.benchmarks.timing import geometric_mean
 
 H200_BF16 = 989.0

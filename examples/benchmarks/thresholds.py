@@ -13,9 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import jbnn
+from examples.benchmarks.resnet_layers import LAYERS
 from examples.benchmarks.timing import best_medians, geometric_mean
-
-LAYERS = ((56, 64), (28, 128), (14, 256), (7, 512))
 
 
 def layer(size: int, channels: int, batch: int, implementation: str | None) -> list[float]:

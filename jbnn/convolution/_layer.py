@@ -79,3 +79,6 @@ class Layer:
             raise ValueError(f"`w` must have C / groups = {depth} input channels, but has shape {w.shape}")
         if w.dtype != x.dtype:
             raise TypeError(f"`w` must have the dtype of `x`, {x.dtype}, but has dtype {w.dtype}")
+        wide = self.result_type(x.dtype)
+        if jnp.finfo(wide).bits < jnp.finfo(x.dtype).bits:
+            raise TypeError(f"`preferred_element_type` must be no narrower than `x`, {x.dtype}, but was {wide}")
