@@ -2,12 +2,14 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
+
+from jbnn._bits import words_per_group
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,7 +21,7 @@ class Layer:
     strides: tuple[int, ...]
     groups: int
     input_shape: tuple[int, ...]  # with channels, not words, last
-    input_dtype: str  # "bits" for words
+    input_dtype: str  # "bit" for words
     output_shape: tuple[int, ...]
     output_dtype: str
     times: int | None  # turns of the loops around it; None if one of them is a while loop, whose turns are unknown
@@ -91,10 +93,11 @@ def summary(fn: Callable[..., Any], *args: Any) -> Summary:
     A multiply-accumulate (MAC) is binary where both factors are bits. All taps count, those outside the image too; the
     zeros that a transposed convolution puts between pixels do not.
 
-    Parameters are the arrays of `args`, and those that `fn` closes over, as they are given: a latent float kernel has
-    32 bits a weight, words have one, and unused bits besides. Each belongs to the first layer whose kernel, scale or
-    bias it becomes, or, if it meets the data after a layer, as a batch norm does, to the layer before. What flows into
-    the first layers as their input is no parameter; where several arrays do, the largest is the input.
+    Parameters are the arrays of `args`, and each `jax.Array` that `fn` closes over (NumPy's are constants), as they are
+    given: a latent float kernel has 32 bits a weight, words have one, and unused bits besides. Each belongs to the
+    first layer whose kernel, scale or bias it becomes, or, if it meets the data after a layer, as a batch norm does, to
+    the layer before. What flows into the first layers as their input is no parameter; where several arrays do, the
+    largest is the input.
 
     Args:
       fn: a function of arrays.
@@ -207,21 +210,20 @@ class _Walk:
             data, kernel = kernel, data
         if data.layer is None and data.leaves - self.taken:
             self.taken.add(max(sorted(data.leaves - self.taken), key=lambda leaf: math.prod(self.avals[leaf].shape)))
-        weights = math.prod(layer.window) * layer.input_shape[-1] // layer.groups * layer.output_shape[-1]
         words = {leaf for leaf in kernel.leaves if self.avals[leaf].dtype == np.uint32}
-        self.assign(words, here, weights * turns)
+        channels = math.prod(layer.input_shape[-1:]) // (1 if layer.kind == "dense" else layer.groups)
+        self.assign(words, here, channels / max(words_per_group(channels), 1))
         self.assign(frozenset().union(data.leaves, kernel.leaves, *(flow.leaves for flow in rest)), here)
         return _Flow(layer=here)
 
-    def assign(self, leaves: Any, index: int, parameters: int | None = None) -> None:
-        """Leaves that belong to nobody yet become parameters of a layer; words stand for more than their number."""
+    def assign(self, leaves: Any, index: int, each: float = 1) -> None:
+        """Leaves that belong to nobody yet become parameters of a layer, `each` for each of their numbers."""
         for leaf in leaves - self.taken:
             self.taken.add(leaf)
             row, aval = self.rows[index], self.avals[leaf]
-            size = math.prod(aval.shape)
             self.rows[index] = dataclasses.replace(
                 row,
-                parameters=row.parameters + (size if parameters is None else parameters),
+                parameters=row.parameters + round(math.prod(aval.shape) * each),
                 parameter_bits=row.parameter_bits + _bits(aval),
             )
 
@@ -330,15 +332,14 @@ def _live(jaxpr: Any) -> list[Any]:
 
 
 def _macs(jaxpr: Any) -> int:
-    return sum(layer.binary_macs + layer.float_macs for layer in _layers(jaxpr))
-
-
-def _layers(jaxpr: Any) -> Iterator[Layer]:
+    total = 0
     for eqn in _live(jaxpr.jaxpr if isinstance(jaxpr, ClosedJaxpr) else jaxpr):
         if (layer := _layer(eqn)) is not None:
-            yield layer
+            total += layer.binary_macs + layer.float_macs
         elif (inner := _inner(eqn)) is not None:
-            yield from _layers(inner[0])
+            body, _, turns = inner
+            total += _macs(body) * (1 if turns is None else turns)
+    return total
 
 
 def _bits(aval: Any) -> int:

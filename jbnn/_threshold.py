@@ -155,11 +155,11 @@ def fold_batch_norm(
 
     Returns:
       `(scale, bias)` for `binary_conv` or `sign_threshold`, each (O,), or scalars if all arguments are; float32, or
-      float64 if an argument is.
+      float64 if an array among them is; a Python number takes the dtype of the others.
 
     Raises:
       TypeError: an argument is not real.
-      ValueError: a shape is neither () nor (O,).
+      ValueError: a shape is neither () nor (O,), or that of `epsilon` is not ().
 
     Gradient: that of the formula.
 
@@ -175,13 +175,14 @@ def fold_batch_norm(
     """
     given = {"mean": mean, "variance": variance, "gamma": gamma, "beta": beta, "scale": scale, "bias": bias}
     arrays = {name: jnp.asarray(value) for name, value in given.items() if value is not None}
-    dtype = jnp.float64 if any(a.dtype == jnp.float64 for a in arrays.values()) else jnp.float32
+    exact = any(a.dtype == jnp.float64 and not a.weak_type for a in arrays.values())  # Python's numbers are weak
+    dtype = jnp.float64 if exact else jnp.float32
     size = next((a.shape[0] for a in arrays.values() if a.ndim == 1), 1)
     epsilon = jnp.asarray(epsilon)
     if epsilon.ndim:
         raise ValueError(f"`epsilon` must be a scalar, but has shape {epsilon.shape}")
     terms = {name: per_channel(name, array, size, "O", dtype) for name, array in arrays.items()}
-    root = jnp.sqrt(terms["variance"] + epsilon.astype(dtype))
+    root = jnp.sqrt(terms["variance"] + per_channel("epsilon", epsilon, size, "O", dtype))
     inner = terms["gamma"] / root if gamma is not None else 1 / root
     outer = -inner * terms["mean"] if beta is None else terms["beta"] - inner * terms["mean"]
     if bias is not None:

@@ -126,7 +126,7 @@ def test_dense_gradient_is_jax_vjp():
     ]:
         x, w = normal(*lead, 5, dtype=dtype), normal(5, 4, seed=1, dtype=dtype)
         expected, g = pulled_back(functools.partial(convolution.dense, **options), x, w)
-        gradient = functools.partial(convolution.dense_gradient, **options)
+        gradient = jax.jit(functools.partial(convolution.dense_gradient, **options), static_argnames="wrt")
         chex.assert_trees_all_equal(gradient(x, w, g), expected)
         chex.assert_trees_all_equal(gradient(None, w, g, wrt="input").input, expected.input)
         chex.assert_trees_all_equal(gradient(x, None, g, wrt="kernel").kernel, expected.kernel)
@@ -137,8 +137,8 @@ def test_a_depthwise_layer():
     x, w = normal(2, 6, 5, 3), normal(3, 2, 3, 2, seed=1)
     forward = functools.partial(convolution.depthwise_conv, window_strides=2, rhs_dilation=(1, 2))
     expected, g = pulled_back(forward, x, w)
-    flat = w.reshape(3, 2, 1, 6)
-    ours = convolution.conv_gradient(x, flat, g, feature_group_count=3, window_strides=2, rhs_dilation=(1, 2))
+    options = {"feature_group_count": 3, "window_strides": 2, "rhs_dilation": (1, 2)}
+    ours = jax.jit(functools.partial(convolution.conv_gradient, **options))(x, w.reshape(3, 2, 1, 6), g)
     chex.assert_trees_all_equal(ours._replace(kernel=ours.kernel.reshape(w.shape)), expected)
 
 
@@ -153,8 +153,13 @@ def test_a_sub_pixel_layer(order, groups):
         return convolution.depth_to_space(y, 2, order=order)
 
     expected, g = pulled_back(forward, x, w, outputs=12)
-    before = convolution.space_to_depth(g, 2, order=order)
-    chex.assert_trees_all_equal(convolution.conv_gradient(x, w, before, feature_group_count=groups), expected)
+
+    @jax.jit
+    def ours(x, w, g):
+        before = convolution.space_to_depth(g, 2, order=order)
+        return convolution.conv_gradient(x, w, before, feature_group_count=groups)
+
+    chex.assert_trees_all_equal(ours(x, w, g), expected)
 
 
 # MPS's geometry of one axis: rows, window, stride, dilation, offset, outputs.

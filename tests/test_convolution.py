@@ -156,6 +156,14 @@ def test_bias_and_activation_are_evaluated_in_float32():
     assert_array_equal(oracle.real(y), np.ones((1, 1, 1)))
 
 
+@pytest.mark.parametrize("depth", [1, 3])
+def test_narrow_groups_are_not_summed_in_their_own_dtype(depth):
+    """256 + 40 has a bfloat16, but 256 + 1 has not: added one by one, the 40 would be lost."""
+    x = jnp.zeros((1, 41, 2 * depth), jnp.bfloat16).at[:, :, ::depth].set(1).at[:, 0, ::depth].set(256)
+    y = convolution.conv(x, jnp.ones((41, depth, 2), jnp.bfloat16), padding="VALID", feature_group_count=2)
+    assert_array_equal(oracle.real(y), np.full((1, 1, 2), 296))
+
+
 @pytest.mark.parametrize("precision", ["high", lax.Precision.HIGH, None])
 def test_precision_reaches_lax(precision):
     x, w = jnp.ones((1, 3, 2)), jnp.ones((2, 2, 1))

@@ -198,6 +198,13 @@ def test_a_step_of_training(module):
 
 
 @each_network
+def test_no_images_give_no_scores(module):
+    params, state, images = small(module)
+    assert module.apply(*module.deploy(params, state), images[:0])[0].shape == (0, 10)
+    assert jax.eval_shape(module.apply, params, state, images[:0])[0].shape == (0, 10)
+
+
+@each_network
 def test_deployed_networks_do_not_train(module):
     params, state, images = small(module)
     with pytest.raises(ValueError, match="`train` must be False for a deployed network"):

@@ -146,6 +146,18 @@ NESTED = {
         ("binary conv", 20 * MACS, 0, 14400, 32 * 14400),
         5,
     ),
+    "a loop of words": (
+        lambda x, w: lax.fori_loop(0, 5, lambda i, x: layer(x, w), x),
+        words(3, 3, 2, 40),
+        ("binary conv", 20 * MACS, 0, 14400, 32 * 720),
+        5,
+    ),
+    "scan over layers of words": (
+        lambda x, w: lax.scan(lambda x, w: (layer(x, w), None), x, w)[0],
+        words(3, 3, 3, 2, 40),
+        ("binary conv", 12 * MACS, 0, 43200, 32 * 2160),
+        3,
+    ),
     "an unknown loop": (
         lambda x, w: lax.while_loop(lambda x: x[0, 0, 0, 0] < 9, lambda x: layer(x, w), x),
         W40,
@@ -157,6 +169,14 @@ NESTED = {
         W40,
         ROW,
         1,
+    ),
+    "the branch with more turns": (
+        lambda x, w: lax.cond(
+            x[0, 0, 0, 0] < 0, lambda: layer(layer(x, w), w), lambda: lax.fori_loop(0, 3, lambda i, x: layer(x, w), x)
+        ),
+        W40,
+        ("binary conv", 12 * MACS, 0, 14400, 32 * 14400),
+        3,
     ),
     "vmap": (
         lambda x, w: jax.vmap(layer, (None, 0))(x, w),
@@ -197,6 +217,14 @@ def test_parameters_are_counted_once_and_inputs_never():
 def test_parameters_may_be_closed_over():
     w = jnp.ones((3, 3, 2, 10), jnp.uint32)
     found = jbnn.summary(lambda x: jbnn.packed_conv(x, w, channels=40), words(2, 8, 6, 2))
+    assert counts(found) == [("binary conv", MACS, 0, 3600, 32 * 180)]
+
+
+def test_a_kernel_may_be_made_of_several_words():
+    def network(x, a, b):
+        return jbnn.packed_conv(x, jnp.concatenate([a, b], axis=-1), channels=40)
+
+    found = jbnn.summary(network, words(2, 8, 6, 2), words(3, 3, 2, 4), words(3, 3, 2, 6))
     assert counts(found) == [("binary conv", MACS, 0, 3600, 32 * 180)]
 
 

@@ -239,6 +239,12 @@ def test_a_batch_norm_folds_into_an_affine(left_out):
     oracle.assert_close((u * np.asarray(scale) + np.asarray(bias)).astype(np.float32), expected)
 
 
+@pytest.mark.parametrize("name", ["mean", "gamma", "epsilon"])
+def test_a_fold_wants_real_numbers(name):
+    with pytest.raises(TypeError, match=f"`{name}` must be real, but has dtype complex64"):
+        jbnn.fold_batch_norm(**{"mean": 0.0, "variance": 1.0, "epsilon": 1e-3, name: jnp.complex64(1j)})
+
+
 def test_a_fold_of_scalars_and_of_short_floats():
     scale, bias = jax.jit(lambda v: jbnn.fold_batch_norm(0.5, v, gamma=jnp.ones(3, jnp.bfloat16), epsilon=0))(4)
     assert scale.dtype == bias.dtype == jnp.float32
@@ -268,5 +274,7 @@ def test_a_fold_in_float64(x64):
     values = {name: jnp.asarray(value, jnp.float64) for name, value in norms().items()}
     scale, bias = jbnn.fold_batch_norm(**values, epsilon=1e-3)
     assert scale.dtype == bias.dtype == jnp.float64
+    one = jnp.ones(3, jnp.float32)
+    assert jbnn.fold_batch_norm(one, one, gamma=2.0, bias=1, epsilon=1e-3)[0].dtype == jnp.float32
     with pytest.raises(TypeError, match="`scale` must have dtype float32, bfloat16 or float16, but has dtype float64"):
         jbnn.sign_threshold(scale, bias)

@@ -14,6 +14,7 @@ References: Courbariaux et al., Binarized Neural Networks, 2016, section 2.3. ht
 
 import functools
 import itertools
+import math
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -103,7 +104,7 @@ def _layer(
     if first:
         x, options = 2.0 * x.astype(jnp.float32) - 255.0, {"mode": "binary_weights"}
     elif p.kernel.ndim == 2:
-        x = x.reshape(x.shape[0], -1)
+        x = x.reshape(x.shape[0], math.prod(x.shape[1:]))  # the batch may be empty
     if isinstance(p.norm, jbnn.Threshold):
         return _bits(p, x, first, pooled), None
     u = (
@@ -117,7 +118,8 @@ def _layer(
 
 def _bits(p: Layer, x: jax.Array, first: bool, pooled: bool) -> jax.Array:
     if first:
-        u = jbnn.binary_conv(x, p.kernel, mode="binary_weights").astype(jnp.int32)
+        # Rounded, because a GPU may convolve through transforms, which leave errors far below one half.
+        u = jnp.round(jbnn.binary_conv(x, p.kernel, mode="binary_weights")).astype(jnp.int32)
         value, flip = (term[None, None, None] for term in p.norm)
         bits = jbnn.pack((u >= value) != flip)
     else:

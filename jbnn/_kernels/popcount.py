@@ -13,6 +13,7 @@ that LLVM vectorises over output channels. (A `jnp.sum` over the words would not
 with the depth falls out of the first-level cache and compiles ever more slowly, so deep windows go chunk by chunk.
 """
 
+import dataclasses
 import functools
 import operator
 from collections.abc import Callable, Sequence
@@ -36,6 +37,9 @@ UNROLLED = 64
 CHUNK = 16
 # Up to here an axis of the window is unrolled, which vectorises; beyond, it would compile ever more slowly.
 LONG_AXIS = 32
+
+# From here on the loop over the outputs of a group vectorises well; with fewer, one over the outputs of all is faster.
+VECTOR = 8
 
 Rows = Callable[[Geometry, int], np.ndarray]  # which rows count along an axis: bool (output, window)
 
@@ -62,11 +66,24 @@ def conv(x: jax.Array, w: jax.Array, correlation: Correlation, epilogue: Epilogu
     if g.channels_per_group % WORD:
         x = x & lax.expand_dims(used_bits(g.channels, g.groups), range(x.ndim - 1))
         w = w & lax.expand_dims(used_bits(g.channels_per_group), (*range(g.rank), g.rank + 1))
+        if g.groups > 1:  # stored: cleared again at every use, the words of a group would not vectorise
+            x, w = materialize(x), materialize(w)
     x = x.reshape(*x.shape[:-1], g.groups, g.words)
+    if g.groups > 1 and 1 < g.features // g.groups < VECTOR:
+        x, correlation = _one_output_each(x, correlation)
+        g = correlation.geometry
     u = (_count_unrolled if in_one_loop(g) else _count_in_chunks)(x, w, correlation)
     if correlation.mode == "xnor":
         u = g.channels_per_group * _over_live_taps(lambda rows: _number(rows, g), correlation) - 2 * u
     return materialize(u if epilogue is None else epilogue(u))
+
+
+def _one_output_each(x: jax.Array, correlation: Correlation) -> tuple[jax.Array, Correlation]:
+    """The words of a group (N, *S, G, W) once for each of its outputs, as so many groups of one: (N, *S, O, W)."""
+    g = correlation.geometry
+    geometry = dataclasses.replace(g, channels=g.channels_per_group * g.features, groups=g.features)
+    x = materialize(jnp.repeat(x, g.features // g.groups, axis=-2))
+    return x, dataclasses.replace(correlation, geometry=geometry)
 
 
 def in_one_loop(g: Geometry) -> bool:

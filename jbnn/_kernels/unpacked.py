@@ -19,6 +19,7 @@ from jbnn._jax_versions import conv_out_sharding
 from jbnn._kernels.correlation import Correlation, Epilogue
 
 EXACT_TERMS = 2**24
+VECTOR = 8  # from here on a loop over the outputs of one channel vectorises well
 UNROLLED_TAPS = 64  # beyond it, a product for each tap takes long to compile
 
 
@@ -101,9 +102,11 @@ def _float_conv_of_groups(a: jax.Array, b: jax.Array, correlation: Correlation, 
     """
     g, dtype = correlation.geometry, _result_type(a, numerics)
     wide = dtype if jnp.finfo(dtype).bits > 32 else jnp.float32
-    a = pad_image(a, correlation.pad_value, g)
-    a = a.reshape(*a.shape[:-1], g.groups, g.channels_per_group)
-    b = b.reshape(*b.shape[:-1], g.groups, g.features // g.groups)
+    a, groups = pad_image(a, correlation.pad_value, g), g.groups
+    if g.channels_per_group == 1 and 1 < g.features // groups < VECTOR:  # each channel once for each of its outputs
+        a, groups = jnp.repeat(a, g.features // groups, axis=-1), g.features
+    a = a.reshape(*a.shape[:-1], groups, g.channels_per_group)
+    b = b.reshape(*b.shape[:-1], groups, g.features // groups)
 
     def term(tap: tuple[int, ...]) -> jax.Array:
         seen = see_through(tap, a, g)
