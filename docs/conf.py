@@ -27,6 +27,8 @@ exclude_patterns = ["_build"]
 
 smartquotes_action = "D"  # dashes only: quotes are code here
 
+highlight_options = {"default": {"stripnl": True}}  # blank lines at the end of an included piece of code
+
 html_theme = "furo"
 html_title = "jbnn"
 html_static_path = ["_static"]

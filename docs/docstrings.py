@@ -31,7 +31,13 @@ SPAN = re.compile(r"`([^`]+)`|([*|])")
 def setup(app):
     app.setup_extension("sphinx.ext.autodoc")
     app.connect("autodoc-process-docstring", _process, priority=400)  # before napoleon, which has 500
+    app.connect("autodoc-skip-member", _skip)
     return {"parallel_read_safe": True}
+
+
+def _skip(app, what, name, obj, skip, options):
+    """Leaves out the fields of a NamedTuple, whose docstrings are Python's; its own docstring explains them."""
+    return type(obj).__name__ == "_tuplegetter" or None
 
 
 def _process(app, what, name, obj, options, lines):
@@ -50,7 +56,7 @@ def _converted(lines, own_name):
         if block[0].lstrip().startswith(">>>"):
             out += block
         elif indent >= 4 and not section:
-            out += [".. code-block:: text", "", *block]
+            out += [".. code-block:: text", "", *(line.replace("`", "") for line in block)]
         elif block[0].startswith("[1]"):
             out += [_inline(line.strip(), own_name) for line in block]
         elif match := re.match(r"Gradient: (.*)", block[0]):

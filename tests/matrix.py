@@ -75,7 +75,7 @@ FEATURES = (
         ("mps.",),
     ),
     Feature("`jbnn.interchange`", ("interchange",), ("interchange.",)),
-    Feature("networks end to end, `summary`", ("networks", "summary")),
+    Feature("networks end to end, `summary`", ("networks", "summary"), ("binarynet", "birealnet18", "quicknet")),
     Feature("safetensors, Orbax, programs that run without jbnn", ("storage",)),
     Feature("implementations `popcount` and `unpacked`", ("implementations",), ("packed_conv:",)),
     Feature("`jit`, `vmap`, `scan`, `checkpoint`, donated buffers", ("transforms", "variants", "programs")),

@@ -113,9 +113,9 @@ def test_one_program_for_every_batch(module):
     np.testing.assert_allclose(jax.jit(exported.call)(images[:1]), run(images)[:1], rtol=1e-5, atol=1e-5)
 
 
-@each_network
 @pytest.mark.parametrize("plugin", PLUGINS, ids=lambda plugin: plugin.name)
-def test_apples_plugins_have_every_operation(module, plugin):
+@each_network
+def test_a_plugin_has_every_operation(module, plugin):
     params, state, images = deployed(module)
     for program in received(scores(module, params, state), [images], plugin.platform):
         assert audit(program, plugin) == []

@@ -31,7 +31,13 @@ EVERYTHING: tuple[Wrt, ...] = ("input", "kernel", "bias")
 
 
 class ConvGradient(NamedTuple):
-    """The gradient of a layer: each part an array, or None where it was not asked for."""
+    """The gradient of a layer: each part an array, or None where it was not asked for.
+
+    Args:
+      input: the gradient in x, in its shape.
+      kernel: the gradient in w, in its shape.
+      bias: the gradient in the bias, (O,).
+    """
 
     input: jax.Array | None
     kernel: jax.Array | None
@@ -66,7 +72,7 @@ def conv_gradient(
       x: (N, *S, C); None where "kernel" is not in `wrt`: it is then unused.
       w: (*K, C/G, O); None where "input" is not in `wrt`: it is then unused.
       g: (N, *S', O), the gradient in v = u + bias, before the activation; in the dtype of the forward result.
-      wrt: what to differentiate in: one or more of "input", "kernel" and "bias".
+      wrt: what to differentiate in: one or more of "input", "kernel" and "bias"; by default all three.
       transposed: whether the layer is a `conv_transpose`.
       window_strides: as in the forward call.
       padding: as in the forward call.
@@ -153,7 +159,7 @@ def dense_gradient(
       x: (…, C); None where "kernel" is not in `wrt`: it is then unused.
       w: (C, O); None where "input" is not in `wrt`: it is then unused.
       g: (…, O), the gradient in v = x·w + bias, before the activation; in the dtype of the forward result.
-      wrt: what to differentiate in: one or more of "input", "kernel" and "bias".
+      wrt: what to differentiate in: one or more of "input", "kernel" and "bias"; by default all three.
       precision: as in `dense`.
       preferred_element_type: as in `dense`.
 
@@ -227,7 +233,7 @@ def binary_conv_gradient(
       x: (N, *S, C), as in `jbnn.binary_conv`; None where only the bias is asked for: it is then unused.
       w: a latent kernel (*K, C/G, O) or, where "kernel" is not in `wrt`, words; None as for x.
       g: (N, *S', O), the gradient in v = u·scale·beta + bias, before the activation; in the dtype of x.
-      wrt: what to differentiate in: one or more of "input", "kernel" and "bias".
+      wrt: what to differentiate in: one or more of "input", "kernel" and "bias"; by default all three.
       transposed: whether the layer is a `jbnn.binary_conv_transpose`.
       mode: as in the forward call.
       window_strides: as in the forward call.

@@ -57,7 +57,7 @@ def unpack_weights(
       dtype: of the result.
 
     Returns:
-      (kH, kW, C/G, O): +1 where a bit is 1, else -1, as a latent kernel to train on. With `dtype=jnp.uint32`, words
+      A kernel (kH, kW, C/G, O) of +1 where a bit is 1, else -1, to train on. With `dtype=jnp.uint32`, words
       (kH, kW, ceil(C/G/32), O), as a packed kernel to deploy, with its unused bits 0.
 
     Raises:

@@ -174,19 +174,19 @@ class ConvolutionDescriptor:
     """`MPSCNNConvolutionDescriptor`, and its depthwise and sub-pixel subclasses: the shape of a layer.
 
     Args:
-      kernel_width: columns of the window.
-      kernel_height: rows of the window.
-      input_feature_channels: C.
+      kernel_width: columns of the window, by default 3.
+      kernel_height: rows of the window, by default 3.
+      input_feature_channels: the input's channels C.
       output_feature_channels: O, before `sub_pixel_scale_factor` divides it.
-      stride_in_pixels_x: step along the columns.
+      stride_in_pixels_x: step along the columns; like the numbers below, 1 unless given.
       stride_in_pixels_y: step along the rows.
       dilation_rate_x: dilation along the columns.
       dilation_rate_y: dilation along the rows.
       groups: G, a divisor of C and of O. MPS also wants C/G and O/G to be multiples of 4; here they need not be.
-      fused_neuron: applied last.
+      fused_neuron: applied last; by default none.
       batch_normalization: folded into the layer, for inference.
-      channel_multiplier: 0 for an ordinary convolution; m for a depthwise one, whose output channel k·m + q reads
-        input channel k. MPS has m = 1 only.
+      channel_multiplier: 0, the default, for an ordinary convolution; m for a depthwise one, whose output channel
+        k·m + q reads input channel k. MPS has m = 1 only.
       sub_pixel_scale_factor: r, which makes r×r pixels of every pixel's channels, as `depth_to_space`.
 
     Raises:
