@@ -87,8 +87,10 @@ def summary(fn: Callable[..., Any], *args: Any) -> Summary:
     """A table of the layers that a function of arrays consists of, read off its jaxpr; nothing is computed.
 
     A layer is a binary or float convolution or matrix product, wherever it stands: under `jit`, `vmap`, `scan`,
-    `jax.checkpoint`, in custom derivatives. Under `cond` the branch with the most work counts. Elementwise work,
-    pooling and the like are no layers and count for nothing.
+    `jax.checkpoint`, in custom derivatives. Under `cond` the branch with the most work counts, under `shard_map` the
+    work of one device. Elementwise work, pooling and the like are no layers and count for nothing; nor do depthwise
+    convolutions where they are written as elementwise products, as in `jbnn.convolution`, nor calls of exported
+    programs. A grouped float convolution may appear as a matrix product for each tap.
 
     A multiply-accumulate (MAC) is binary where both factors are bits. All taps count, those outside the image too; the
     zeros that a transposed convolution puts between pixels do not.
@@ -177,7 +179,13 @@ class _Walk:
 
     def equation(self, eqn: Any, flows: list[_Flow], times: int | None) -> list[_Flow]:
         if (layer := _layer(eqn)) is not None:
-            return [self.layer(layer, flows, times)]
+            data, kernel, *rest = flows
+            if data.layer is None and kernel.layer is not None:  # a matrix product may have its data on the right
+                data, kernel, x = kernel, data, eqn.invars[1].aval
+                layer = dataclasses.replace(
+                    layer, input_shape=x.shape, input_dtype=str(x.dtype), activation_bits=_bits(x)
+                )
+            return [self.layer(layer, data, kernel, rest, times)]
         if (inner := _inner(eqn)) is not None:
             jaxpr, arguments, turns = inner
             times = None if times is None or turns is None else times * turns
@@ -193,7 +201,7 @@ class _Walk:
         self.assign(leaves, max(layers))
         return _Flow(layer=max(layers))
 
-    def layer(self, layer: Layer, flows: list[_Flow], times: int | None) -> _Flow:
+    def layer(self, layer: Layer, data: _Flow, kernel: _Flow, rest: list[_Flow], times: int | None) -> _Flow:
         turns = 1 if times is None else times
         here = len(self.rows)
         row = dataclasses.replace(
@@ -204,10 +212,6 @@ class _Walk:
             activation_bits=turns * layer.activation_bits,
         )
         self.rows.append(row)
-        data, kernel, *rest = flows
-        swapped = data.layer is None and kernel.layer is not None  # a matrix product may have its data on the right
-        if swapped:
-            data, kernel = kernel, data
         if data.layer is None and data.leaves - self.taken:
             self.taken.add(max(sorted(data.leaves - self.taken), key=lambda leaf: math.prod(self.avals[leaf].shape)))
         words = {leaf for leaf in kernel.leaves if self.avals[leaf].dtype == np.uint32}

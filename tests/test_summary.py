@@ -231,6 +231,7 @@ def test_a_kernel_may_be_made_of_several_words():
 def test_data_may_stand_on_the_right():
     found = jbnn.summary(lambda w, x: w @ jnp.abs(w @ x), f32(5, 5), f32(5, 3))
     assert [r.float_macs for r in found.layers] == [75, 75]
+    assert found.layers[1].input_shape == (5, 3) and found.layers[1].activation_bits == 32 * 15
 
 
 def test_training_is_counted_too():
