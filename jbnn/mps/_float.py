@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike, DTypeLike
 
 from jbnn._geometry import conv_geometry
-from jbnn._operator import as_image
+from jbnn._operator import as_image, at_least_float32
 from jbnn.convolution import ConvGradient, conv, conv_gradient, conv_transpose
 from jbnn.mps._borders import edge_name
 from jbnn.mps._descriptor import ConvolutionDescriptor
@@ -72,7 +72,7 @@ def convolution(
     descriptor = check_source(x, source)
     target = as_destination(destination, x, descriptor)
     placement = place(x.shape[1:3], descriptor, padding=padding, offset=offset, clip=clip, destination=target)
-    w, b = _parameters(source)
+    w, b = _parameters(source, at_least_float32(x.dtype))
     dtype = _computed_in(x, source, accumulator_precision)
     y = conv(
         x.astype(dtype),
@@ -157,7 +157,7 @@ def convolution_transpose(
         clip=clip,
         destination=target,
     )
-    w, b = _parameters(source)
+    w, b = _parameters(source, at_least_float32(x.dtype))
     dtype = _computed_in(x, source, accumulator_precision)
     y = conv_transpose(
         x.astype(dtype),
@@ -230,7 +230,7 @@ def convolution_gradient(
             "take `jax.grad` of `convolution`"
         )
     placement = place(x.shape[1:3], descriptor, padding=padding, offset=offset, clip=clip, destination=None)
-    w, b = _parameters(source)
+    w, b = _parameters(source, at_least_float32(x.dtype))
     if g.dtype != x.dtype:
         raise TypeError(f"`g` must have the dtype of `x`, {x.dtype}, but has dtype {g.dtype}")
     shape = _result_shape(x, descriptor, placement)
@@ -275,14 +275,14 @@ def _result_shape(x: jax.Array, descriptor: ConvolutionDescriptor, placement: Pl
     return (x.shape[0], *(n * factor for n in geometry.output), geometry.features // factor**2)
 
 
-def _parameters(source: DataSource) -> tuple[jax.Array, jax.Array | None]:
-    """Kernel and bias, with the batch normalisation in them: W·I and b·I + J."""
+def _parameters(source: DataSource, dtype: DTypeLike) -> tuple[jax.Array, jax.Array | None]:
+    """Kernel and bias, with the batch normalisation in them, evaluated in `dtype` at least: W·I and b·I + J."""
     w, b = real_kernel(source), bias(source)
     norm = source.descriptor.batch_normalization
     if norm is None:
         return w, b
-    scale, b = folded(norm, None, b)
-    return w.astype(jnp.float32) * scale.reshape(1, 1, 1, -1), b
+    scale, b = folded(norm, None, b, dtype)
+    return w.astype(scale.dtype) * scale.reshape(1, 1, 1, -1), b
 
 
 def _computed_in(
