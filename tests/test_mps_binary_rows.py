@@ -268,6 +268,18 @@ def test_row_batch_normalization():
     assert_array_equal(halved, mps.binary_convolution(X, source_of(W), type=XNOR) / 2)
 
 
+@pytest.mark.usefixtures("x64")
+def test_batch_normalization_in_float64():
+    """Of an image of float64 everything is: 0.1 and 1.1 are not rounded to float32."""
+    norm = mps.BatchNormalization(mean=[0.1], variance=[0.1], epsilon=1.0)
+    d = descriptor(1, 1, 1, batch_normalization=norm)
+    source = mps.ArrayDataSource(d, FLOAT32, np.ones(1, np.float32), np.float64([0.3]))
+    x = np.ones((1, 1, 1, 1))
+    expected = (1.3 - 0.1) / np.sqrt(0.1 + 1.0)
+    for y in (mps.convolution(x, source), mps.binary_convolution(x, source, type=XNOR, scale_value=1.0)):
+        assert_allclose(y.item(), expected, rtol=1e-14)
+
+
 def test_row_batch_normalization_and_sign():
     """What MPS has no name for: the pair as one comparison of integers."""
     mean, variance, gamma = normal(4) * 10, np.abs(normal(4)), np.float32([1, -2, 3, -4])

@@ -103,6 +103,10 @@ VALUE_ERRORS = {
         lambda: real(source=source(UINT8, BYTES, None, 1, np.zeros((2, 4)))),
         "`source.ranges` must have shape (O, 2) = (4, 2), but has shape (2, 4)",
     ),
+    "quantized words": (
+        lambda: binary(source=source(UINT32, WORDS, None, 1)),
+        "`source.weights_quantization_type` must be NONE of weights of UINT32, but was LINEAR",
+    ),
     "quantized floats": (
         lambda: real(source=source(FLOAT32, REALS, None, 1)),
         "`source.weights_quantization_type` must be NONE of weights of FLOAT32, but was LINEAR",
@@ -178,6 +182,12 @@ VALUE_ERRORS = {
     "unknown type": (
         lambda: binary(type=3),
         "`type` must be one of BinaryConvolutionType (BINARY_WEIGHTS = 0, XNOR = 1, AND = 2), but was 3",
+    ),
+    "type that is a fraction": (lambda: binary(type=1.0), "`type` must be one of BinaryConvolutionType ("),
+    "types": (lambda: binary(type=np.array([0, 1])), "`type` must be one of BinaryConvolutionType ("),
+    "type that is traced": (
+        lambda: jax.jit(lambda type: binary(type=type))(1),
+        "`type` must be one of BinaryConvolutionType (",
     ),
     "unknown flag": (
         lambda: binary(flags=2),
@@ -266,6 +276,10 @@ VALUE_ERRORS = {
     "gradient of another size": (
         lambda: mps.convolution_gradient(X, real_source(W), X),
         "`g` must have shape (2, 5, 4, 4), as the layer's result, but has shape (2, 5, 4, 33)",
+    ),
+    "gradient of another size, of sub-pixels": (
+        lambda: mps.convolution_gradient(X, real_source(W, sub_pixel_scale_factor=2), X[:, :, :, :1]),
+        "`g` must have shape (2, 10, 8, 1), as the layer's result, but has shape (2, 5, 4, 1)",
     ),
     "gradient of nothing": (
         lambda: mps.convolution_gradient(X, real_source(W), X, option=0),

@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike, DTypeLike
 
 from jbnn._binary import binary_conv, binary_conv_transpose
@@ -328,8 +329,8 @@ def _bias_gradient(g: jax.Array) -> jax.Array:
 
 
 def _parts(wrt: Wrt | Sequence[Wrt]) -> frozenset[Wrt]:
-    parts = (wrt,) if isinstance(wrt, str) else tuple(wrt)
-    if not parts or not set(parts) <= set(EVERYTHING):
+    parts = (wrt,) if isinstance(wrt, str) or not np.iterable(wrt) else tuple(wrt)
+    if not parts or not all(part in EVERYTHING for part in parts):
         raise ValueError(f'`wrt` must be one or more of "input", "kernel", "bias", but was {wrt!r}')
     return frozenset(parts)
 

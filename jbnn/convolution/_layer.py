@@ -30,8 +30,8 @@ class Layer:
     preferred_element_type: DTypeLike | None = None
 
     def __post_init__(self) -> None:
-        check_edge_mode(self.edge_mode, self.pad_value)
         check_pad_value("binary_weights", self.pad_value)
+        check_edge_mode(self.edge_mode, self.pad_value)
         wide = self.preferred_element_type
         if wide is not None and not jnp.issubdtype(wide, jnp.floating):
             raise TypeError(f"`preferred_element_type` must be floating, but was {jnp.dtype(wide)}")

@@ -33,7 +33,7 @@ def cross_channel_normalization(
       The shape and dtype of x. Evaluated in float32 (float64 if x is) and cast once.
 
     Raises:
-      TypeError: x is of another dtype, or `kernel_size` is not an integer.
+      TypeError: x is of another dtype, one of the numbers is not real, or `kernel_size` is not an integer.
       ValueError: x has no axis, or `kernel_size` is not positive, or one of the numbers no scalar.
 
     Gradient: JAX's own, of this expression; in alpha, beta and delta too.
@@ -56,6 +56,8 @@ def cross_channel_normalization(
     z = x.astype(at_least_float32(x.dtype))
     numbers = {name: jnp.asarray(value) for name, value in (("alpha", alpha), ("beta", beta), ("delta", delta))}
     for name, value in numbers.items():
+        if not (jnp.issubdtype(value.dtype, jnp.floating) or jnp.issubdtype(value.dtype, jnp.integer)):
+            raise TypeError(f"`{name}` must be real, but has dtype {value.dtype}")
         if value.ndim:
             raise ValueError(f"`{name}` must be a scalar, but has shape {value.shape}")
     alpha, beta, delta = (value.astype(z.dtype) for value in numbers.values())

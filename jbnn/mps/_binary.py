@@ -6,7 +6,7 @@ from jax.typing import ArrayLike
 
 from jbnn._binary import binary_conv
 from jbnn._kernels.correlation import Mode
-from jbnn._operator import Quantizer, as_image
+from jbnn._operator import Quantizer, as_image, at_least_float32
 from jbnn.mps._borders import with_borders
 from jbnn.mps._descriptor import ConvolutionDescriptor
 from jbnn.mps._destination import Position, Rectangle, as_destination, into
@@ -225,7 +225,8 @@ def _binary(
     w = binary_kernel(source)
     scale, output_bias, input_bias, input_scale = _initialised(source, scale_value, *terms)
     if descriptor.batch_normalization is not None:
-        scale, output_bias = folded(descriptor.batch_normalization, scale, output_bias)
+        dtype = at_least_float32(x.dtype)
+        scale, output_bias = folded(descriptor.batch_normalization, scale, output_bias, dtype)
     y = binary_conv(
         with_borders(x, placement.pairs, edge_mode),
         w,

@@ -1,6 +1,7 @@
 """MPS's enumerations with its raw values, so that a number read from Objective-C or Swift code means the same here."""
 
 import enum
+import operator
 from typing import TypeVar
 
 Enumeration = TypeVar("Enumeration", bound=enum.Enum)
@@ -117,8 +118,12 @@ class DataType(enum.IntEnum):
 def as_member(name: str, value: int, enumeration: type[Enumeration]) -> Enumeration:
     """The member that a raw value or a member names."""
     members = enumeration.__members__
+    try:
+        number = operator.index(value)
+    except TypeError:  # a string, a fraction, an array of several, a tracer
+        number = None
     for member in members.values():
-        if member == value:
+        if member == number:
             return member
     listed = ", ".join(f"{key} = {member.value}" for key, member in members.items())
     raise ValueError(f"`{name}` must be one of {enumeration.__name__} ({listed}), but was {value!r}")

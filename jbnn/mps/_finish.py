@@ -2,16 +2,19 @@
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from jbnn._threshold import fold_batch_norm
 from jbnn.convolution import depth_to_space, space_to_depth
 from jbnn.mps._descriptor import BatchNormalization, ConvolutionDescriptor
 
 
-def folded(norm: BatchNormalization, scale: jax.Array | None, bias: jax.Array | None) -> tuple[jax.Array, jax.Array]:
-    """Scale and bias with the batch normalisation in them: scale·I and bias·I + J."""
-    mean, variance = jnp.asarray(norm.mean, jnp.float32), jnp.asarray(norm.variance, jnp.float32)
-    gamma, beta = (None if v is None else jnp.asarray(v, jnp.float32) for v in (norm.gamma, norm.beta))
+def folded(
+    norm: BatchNormalization, scale: jax.Array | None, bias: jax.Array | None, dtype: DTypeLike
+) -> tuple[jax.Array, jax.Array]:
+    """Scale and bias with the batch normalisation in them, of numbers of `dtype`: scale·I and bias·I + J."""
+    mean, variance = jnp.asarray(norm.mean, dtype), jnp.asarray(norm.variance, dtype)
+    gamma, beta = (None if v is None else jnp.asarray(v, dtype) for v in (norm.gamma, norm.beta))
     return fold_batch_norm(mean, variance, gamma, beta, epsilon=norm.epsilon, scale=scale, bias=bias)
 
 

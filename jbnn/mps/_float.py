@@ -6,13 +6,15 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike, DTypeLike
 
-from jbnn._operator import as_image
+from jbnn._geometry import conv_geometry
+from jbnn._operator import as_image, at_least_float32
 from jbnn.convolution import ConvGradient, conv, conv_gradient, conv_transpose
 from jbnn.mps._borders import edge_name
+from jbnn.mps._descriptor import ConvolutionDescriptor
 from jbnn.mps._destination import Position, Rectangle, as_destination, into
 from jbnn.mps._enums import AccumulatorPrecision, EdgeMode, GradientOption, as_member
 from jbnn.mps._finish import folded, from_pixels, to_pixels
-from jbnn.mps._placement import Padding, place, place_transposed
+from jbnn.mps._placement import Padding, Placement, place, place_transposed
 from jbnn.mps._source import DataSource, bias, check_source, real_kernel
 
 
@@ -70,7 +72,7 @@ def convolution(
     descriptor = check_source(x, source)
     target = as_destination(destination, x, descriptor)
     placement = place(x.shape[1:3], descriptor, padding=padding, offset=offset, clip=clip, destination=target)
-    w, b = _parameters(source)
+    w, b = _parameters(source, at_least_float32(x.dtype))
     dtype = _computed_in(x, source, accumulator_precision)
     y = conv(
         x.astype(dtype),
@@ -110,9 +112,9 @@ def convolution_transpose(
       source: as in `convolution`.
       padding: a `PaddingMethod`, SIZE_SAME by default: (n - 1)·S + 1 + s·(K - 1) rows, s = -1, 0, +1 for valid, same
         and full. A transpose that undoes a valid convolution is full, and the reverse. Or pairs that pad E.
-      output_size: rows and columns of the result, what MPS passes in its `MPSImageSizeEncodingState`: up to S - 1 more
-        than `padding` gives. The result then has the place of the image of which the convolution with that policy
-        (valid for full, full for valid) makes x: it is the transpose of that convolution.
+      output_size: rows and columns of the result before sub-pixels, what MPS passes in its `MPSImageSizeEncodingState`:
+        up to S - 1 more than `padding` gives. The result then has the place of the image of which the convolution with
+        that policy (valid for full, full for valid) makes x: it is the transpose of that convolution.
       offset: as (row, column), in pixels of x; (0, 0) if only one of the following is given.
       kernel_offset: (row, column), in pixels of the result.
       clip: as in `binary_convolution`; by default SIZE_SAME's size.
@@ -155,7 +157,7 @@ def convolution_transpose(
         clip=clip,
         destination=target,
     )
-    w, b = _parameters(source)
+    w, b = _parameters(source, at_least_float32(x.dtype))
     dtype = _computed_in(x, source, accumulator_precision)
     y = conv_transpose(
         x.astype(dtype),
@@ -228,9 +230,12 @@ def convolution_gradient(
             "take `jax.grad` of `convolution`"
         )
     placement = place(x.shape[1:3], descriptor, padding=padding, offset=offset, clip=clip, destination=None)
-    w, b = _parameters(source)
+    w, b = _parameters(source, at_least_float32(x.dtype))
     if g.dtype != x.dtype:
         raise TypeError(f"`g` must have the dtype of `x`, {x.dtype}, but has dtype {g.dtype}")
+    shape = _result_shape(x, descriptor, placement)
+    if g.shape != shape:
+        raise ValueError(f"`g` must have shape {shape}, as the layer's result, but has shape {g.shape}")
     dtype = _computed_in(x, source)
     parts = [
         *(["input"] if option & GradientOption.WITH_DATA else []),
@@ -254,14 +259,30 @@ def convolution_gradient(
     )
 
 
-def _parameters(source: DataSource) -> tuple[jax.Array, jax.Array | None]:
-    """Kernel and bias, with the batch normalisation in them: W·I and b·I + J."""
+def _result_shape(x: jax.Array, descriptor: ConvolutionDescriptor, placement: Placement) -> tuple[int, ...]:
+    """The shape of a convolution's result, sub-pixels included."""
+    geometry = conv_geometry(
+        x.shape[1:3],
+        descriptor.window,
+        channels=x.shape[-1],
+        features=descriptor.output_feature_channels,
+        window_strides=descriptor.window_strides,
+        padding=placement.pairs,
+        rhs_dilation=descriptor.rhs_dilation,
+        feature_group_count=descriptor.feature_group_count,
+    )
+    factor = descriptor.sub_pixel_scale_factor
+    return (x.shape[0], *(n * factor for n in geometry.output), geometry.features // factor**2)
+
+
+def _parameters(source: DataSource, dtype: DTypeLike) -> tuple[jax.Array, jax.Array | None]:
+    """Kernel and bias, with the batch normalisation in them, evaluated in `dtype` at least: W·I and b·I + J."""
     w, b = real_kernel(source), bias(source)
     norm = source.descriptor.batch_normalization
     if norm is None:
         return w, b
-    scale, b = folded(norm, None, b)
-    return w.astype(jnp.float32) * scale.reshape(1, 1, 1, -1), b
+    scale, b = folded(norm, None, b, dtype)
+    return w.astype(scale.dtype) * scale.reshape(1, 1, 1, -1), b
 
 
 def _computed_in(

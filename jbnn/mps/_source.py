@@ -124,6 +124,7 @@ def binary_kernel(source: DataSource) -> jax.Array:
                 f"`source.weights` must hold words of dtype uint32, as `source.data_type` = UINT32 declares, "
                 f"but has dtype {weights.dtype}"
             )
+        _check_not_quantized(source, data_type)
         # Unused bits may stay: the operator ignores them.
         return _outputs_last(weights, source.descriptor.words_shape)
     if data_type in _FLOATS:
@@ -153,13 +154,8 @@ def bias(source: DataSource) -> jax.Array | None:
 def real_kernel(source: DataSource) -> jax.Array:
     """A real kernel, float16 or float32, with bytes decoded."""
     data_type = as_member("source.data_type", source.data_type, DataType)
-    kind = as_member("source.weights_quantization_type", source.weights_quantization_type, WeightsQuantizationType)
     weights = jnp.asarray(source.weights)
     if data_type in _FLOATS:
-        if kind != WeightsQuantizationType.NONE:
-            raise ValueError(
-                f"`source.weights_quantization_type` must be NONE of weights of {data_type.name}, but was {kind.name}"
-            )
         return _float_kernel(weights, data_type, source)
     if data_type != DataType.UINT8:
         raise TypeError(
@@ -171,6 +167,7 @@ def real_kernel(source: DataSource) -> jax.Array:
             f"but has dtype {weights.dtype}"
         )
     w = _outputs_last(weights, source.descriptor.weights_shape)
+    kind = _quantization(source)
     ranges, table = source.ranges, source.lookup_table
     if kind == WeightsQuantizationType.NONE or (ranges is None) == (table is None):
         raise ValueError(
@@ -196,7 +193,22 @@ def _float_kernel(weights: jax.Array, data_type: DataType, source: DataSource) -
             f"`source.weights` must have dtype {jnp.dtype(_FLOATS[data_type])}, as `source.data_type` = "
             f"{data_type.name} declares, but has dtype {weights.dtype}"
         )
+    _check_not_quantized(source, data_type)
     return _outputs_last(weights, source.descriptor.weights_shape)
+
+
+def _quantization(source: DataSource) -> WeightsQuantizationType:
+    name = "source.weights_quantization_type"
+    return as_member(name, source.weights_quantization_type, WeightsQuantizationType)
+
+
+def _check_not_quantized(source: DataSource, data_type: DataType) -> None:
+    """Only bytes stand for other numbers."""
+    kind = _quantization(source)
+    if kind != WeightsQuantizationType.NONE:
+        raise ValueError(
+            f"`source.weights_quantization_type` must be NONE of weights of {data_type.name}, but was {kind.name}"
+        )
 
 
 def _outputs_last(weights: jax.Array, shape: tuple[int, ...]) -> jax.Array:
