@@ -7,7 +7,7 @@ from jbnn._deploy import pack_kernels
 from jbnn._kernels.choose import implementations
 from jbnn._packed import packed_conv, packed_dense
 from jbnn._pool import packed_max_pool
-from jbnn._summary import summary
+from jbnn._summary.walk import summary
 from jbnn._threshold import Threshold, fold_batch_norm, sign_threshold
 
 __all__ = [
