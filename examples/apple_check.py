@@ -71,7 +71,7 @@ def run(checks: list[Check]) -> tuple[int, int]:
             try:
                 problem = difference(function, check.args, exact)
             except Exception as error:  # whatever a plugin raises is what the report is for
-                problem = f"{type(error).__name__}: {str(error).strip().splitlines()[0][:200]}"
+                problem = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0][:200]}"
             print("ok" if problem is None else f"FAILED: {problem}", flush=True)
             passed, failed = passed + (problem is None), failed + (problem is not None)
     return passed, failed

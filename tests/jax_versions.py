@@ -12,6 +12,9 @@ METAL_RUNS_HERE = jax.__version_info__ <= (0, 5, 0)
 MPS_RUNS_HERE = jax.__version_info__ >= (0, 10, 0)
 """Whether Apple's plugins run with this JAX; with another, their audit is an early warning."""
 
+ORBAX_RUNS_HERE = jax.__version_info__ != (0, 5, 0)
+"""Whether the Orbax that pip installs beside this JAX works with it."""
+
 
 def shard_map(function, **options):
     """`jax.shard_map`, or what it was before."""
