@@ -300,7 +300,7 @@ def test_row_offset_clip_rectangle_channel_offsets():
     source = real_source(W)
     whole = mps.convolution(X, source)
     part = mps.convolution(X, source, offset=(2, 1), clip=((3, 0), (2, 3)))
-    assert_array_equal(part, whole[:, 2:4, 1:4])
+    oracle.assert_close(part, np.asarray(whole[:, 2:4, 1:4]))  # another shape may be summed in another order
     target = normal(2, 6, 4, 4)
     written = mps.convolution(X, source, offset=(2, 1), clip=((3, 0), (2, 3)), destination=target)
     expected = target.copy()
