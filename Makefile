@@ -43,8 +43,10 @@ matrix: $(STAMP)  ## write the table of what these three tested into README.md a
 matrix-check: $(STAMP)  ## fail if that table says anything else
 	@$(VENV)/bin/python tests/matrix.py --check
 
-audit: $(STAMP) $(MINIMUM)/.installed $(METAL)/.installed  ## print the compile audit for Apple's plugins
-	@for venv in $(MINIMUM) $(METAL) $(VENV); do PYTHONPATH=. $$venv/bin/python tests/apple_report.py || exit 1; echo; done
+audit: $(STAMP) $(MINIMUM)/.installed $(METAL)/.installed  ## write build/apple_audit.txt, the compile audit for Apple's plugins, and print it
+	@mkdir -p build
+	@(for venv in $(MINIMUM) $(METAL) $(VENV); do PYTHONPATH=. $$venv/bin/python tests/apple_report.py || exit 1; echo; done) \
+		> build/apple_audit.txt; status=$$?; cat build/apple_audit.txt; exit $$status
 
 apple-check: $(STAMP)  ## run the check for a Mac's GPU on the device that is here
 	@$(VENV)/bin/python -m examples.apple_check
