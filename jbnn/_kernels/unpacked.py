@@ -97,8 +97,8 @@ def _float_conv_of_groups(a: jax.Array, b: jax.Array, correlation: Correlation, 
     They are added up in float32 at least, as lax does within a convolution.
 
     XLA's gradient of `lax.conv_general_dilated` with groups is slow on a CPU: with it, that of 128 channels and a 3x3
-    window takes 6 times as long in 2 groups, and 130 times in 32. And on a mesh of several axes it is wrong: if images
-    are sharded over one of them, the kernel's gradient is summed over the others too.
+    window takes 5 times as long in 2 groups, and 67 times in 32 (examples/benchmarks/groups.py). And on a mesh of
+    several axes it is wrong: if images are sharded over one of them, the kernel's gradient is summed over the others.
     """
     g, dtype = correlation.geometry, _result_type(a, numerics)
     wide = dtype if jnp.finfo(dtype).bits > 32 else jnp.float32

@@ -286,4 +286,4 @@ class ConvolutionDescriptor:
     def words_shape(self) -> tuple[int, int, int, int]:
         """(O, kH, kW, ceil(C/G/32)), the shape of binary weights."""
         *shape, depth = self.weights_shape
-        return *shape, -(-depth // 32)  # type: ignore[return-value]
+        return *shape, -(-depth // 32)  # type: ignore[return-value]  # mypy loses the length of `*shape`

@@ -245,7 +245,7 @@ def convolution_gradient(
         x.astype(dtype),
         w.astype(dtype),
         from_pixels(g.astype(dtype), descriptor),
-        wrt=parts,  # type: ignore[arg-type]
+        wrt=parts,  # type: ignore[arg-type]  # mypy takes these literals for any strings
         window_strides=descriptor.window_strides,
         padding=placement.pairs,
         rhs_dilation=descriptor.rhs_dilation,

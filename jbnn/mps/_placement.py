@@ -115,7 +115,7 @@ def _is_explicit(padding: Padding | None) -> TypeGuard[Sequence[tuple[int, int]]
 
 
 def _method(padding: Padding | None) -> PaddingMethod:
-    return SAME if padding is None else check_method("padding", padding)  # type: ignore[arg-type]
+    return SAME if padding is None else check_method("padding", padding)  # type: ignore[arg-type]  # pairs are ruled out
 
 
 def _pairs_to(

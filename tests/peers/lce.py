@@ -3,6 +3,7 @@
 A model is a chain of operators on one image. LCE packs bits as jbnn does, lowest channel first, but a bit of 1 is -1.
 """
 
+import importlib
 import importlib.util
 import sys
 import types
@@ -18,10 +19,11 @@ if NAME not in sys.modules:  # its own __init__ imports TensorFlow, which runnin
     package.__path__ = list(importlib.util.find_spec(NAME).submodule_search_locations)
     sys.modules[NAME] = package
 
-import flatbuffers  # noqa: E402
-import larq_compute_engine.mlir.python.tflite_schema as schema  # noqa: E402
-from flatbuffers import flexbuffers  # noqa: E402
-from larq_compute_engine.tflite.python.interpreter import Interpreter  # noqa: E402
+# By name, because they can be imported only now that the package has a stand-in.
+flatbuffers = importlib.import_module("flatbuffers")
+flexbuffers = importlib.import_module("flatbuffers.flexbuffers")
+schema = importlib.import_module(f"{NAME}.mlir.python.tflite_schema")
+Interpreter = importlib.import_module(f"{NAME}.tflite.python.interpreter").Interpreter
 
 KERNELS = {
     "reference": {"use_reference_bconv": True},
