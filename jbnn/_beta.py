@@ -1,13 +1,10 @@
 """XNOR-Net's beta: how large the input was, at each position, before it became bits."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from jbnn._bits import pack, unpack_bits
-from jbnn._geometry import Geometry, pad_image
+from jbnn._geometry import Geometry, pad_image, sum_windows
 
 
 def beta(z: jax.Array, geometry: Geometry) -> jax.Array:
@@ -16,16 +13,9 @@ def beta(z: jax.Array, geometry: Geometry) -> jax.Array:
     The box is the convolution's own window, dilation included; A is 0 outside the image, and the divisor is always
     the full window.
     """
-    if 0 in geometry.output:
+    if geometry.is_empty(1):
         return jnp.zeros((z.shape[0], *geometry.output, 1), z.dtype)
-    # The box is a product over the axes: sums of slices, one axis at a time. (`lax.reduce_window` would do it at once,
-    # but jax-metal has it for four axes only.)
-    sums = pad_image(jnp.mean(_magnitude(z), axis=-1), 0, geometry)
-    for axis, (k, n, s, d) in enumerate(
-        zip(geometry.window, geometry.output, geometry.strides, geometry.rhs_dilation, strict=True), start=1
-    ):
-        rows = [lax.slice_in_dim(sums, i * d, i * d + (n - 1) * s + 1, s, axis) for i in range(k)]
-        sums = functools.reduce(lax.add, rows)
+    sums = sum_windows(pad_image(jnp.mean(_magnitude(z), axis=-1), 0, geometry), geometry)
     return (sums / geometry.taps)[..., None]
 
 

@@ -1,16 +1,14 @@
 """The operator: floats in, floats out, bits between; trained and deployed by the same call."""
 
-import math
-from collections.abc import Callable, Sequence
+from __future__ import annotations  # `help` then shows `ArrayLike`, and not the types that it stands for
 
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jbnn._checks import check_dense_ranks, check_ranks
-from jbnn._geometry import Padding, conv_geometry, dense_geometry, transpose_geometry
-from jbnn._kernels.correlation import Correlation, Mode
-from jbnn._operator import Quantizer, apply, as_image, as_kernel
+from jbnn._arguments import as_kernel
+from jbnn._operator import Activation, Mode, Options, Quantizer, apply, as_image
+from jbnn._shapes import Padding, Sizes, conv_geometry, dense_geometry, transpose_geometry
 from jbnn.quantizers import ste_sign
 
 
@@ -19,9 +17,9 @@ def binary_conv(
     w: ArrayLike,
     *,
     mode: Mode = "xnor",
-    window_strides: int | Sequence[int] = 1,
+    window_strides: Sizes = 1,
     padding: Padding = "SAME",
-    rhs_dilation: int | Sequence[int] = 1,
+    rhs_dilation: Sizes = 1,
     feature_group_count: int = 1,
     pad_value: float = 0,
     input_bias: ArrayLike | None = None,
@@ -29,7 +27,7 @@ def binary_conv(
     scale: ArrayLike | None = None,
     bias: ArrayLike | None = None,
     beta_scaling: bool = False,
-    activation: Callable[[jax.Array], jax.Array] | None = None,
+    activation: Activation = None,
     input_quantizer: Quantizer = ste_sign,
     kernel_quantizer: Quantizer = ste_sign,
     implementation: str | None = None,
@@ -94,22 +92,18 @@ def binary_conv(
       `MPSCNNBinaryConvolution`, whose formula this is.
       https://developer.apple.com/documentation/metalperformanceshaders/mpscnnbinaryconvolution
     """
-    x, w = as_image(x), as_kernel(w)
-    check_ranks(x, w)
+    x, w = as_image(x, mode), as_kernel(w)
     geometry = conv_geometry(
-        x.shape[1:-1],
-        w.shape[:-2],
-        channels=x.shape[-1],
-        features=w.shape[-1],
+        x,
+        w,
         window_strides=window_strides,
         padding=padding,
         rhs_dilation=rhs_dilation,
         feature_group_count=feature_group_count,
     )
-    return apply(
-        x,
-        w,
-        Correlation(geometry, mode, pad_value),
+    options = Options(
+        mode=mode,
+        pad_value=pad_value,
         input_bias=input_bias,
         input_scale=input_scale,
         scale=scale,
@@ -120,6 +114,7 @@ def binary_conv(
         kernel_quantizer=kernel_quantizer,
         implementation=implementation,
     )
+    return apply(x, w, geometry, options)
 
 
 def binary_conv_transpose(
@@ -127,18 +122,18 @@ def binary_conv_transpose(
     w: ArrayLike,
     *,
     mode: Mode = "xnor",
-    window_strides: int | Sequence[int] = 1,
+    window_strides: Sizes = 1,
     padding: Padding = "SAME",
-    rhs_dilation: int | Sequence[int] = 1,
+    rhs_dilation: Sizes = 1,
     feature_group_count: int = 1,
-    output_size: int | Sequence[int] | None = None,
+    output_size: Sizes | None = None,
     pad_value: float = 0,
     input_bias: ArrayLike | None = None,
     input_scale: ArrayLike | None = None,
     scale: ArrayLike | None = None,
     bias: ArrayLike | None = None,
     beta_scaling: bool = False,
-    activation: Callable[[jax.Array], jax.Array] | None = None,
+    activation: Activation = None,
     input_quantizer: Quantizer = ste_sign,
     kernel_quantizer: Quantizer = ste_sign,
     implementation: str | None = None,
@@ -187,23 +182,19 @@ def binary_conv_transpose(
        [8. 8. 8. 8.]
        [8. 8. 8. 8.]]
     """
-    x, w = as_image(x), as_kernel(w)
-    check_ranks(x, w)
+    x, w = as_image(x, mode), as_kernel(w)
     geometry = transpose_geometry(
-        x.shape[1:-1],
-        w.shape[:-2],
-        channels=x.shape[-1],
-        features=w.shape[-1],
+        x,
+        w,
         window_strides=window_strides,
         padding=padding,
         rhs_dilation=rhs_dilation,
         feature_group_count=feature_group_count,
         output_size=output_size,
     )
-    return apply(
-        x,
-        w,
-        Correlation(geometry, mode, pad_value),
+    options = Options(
+        mode=mode,
+        pad_value=pad_value,
         input_bias=input_bias,
         input_scale=input_scale,
         scale=scale,
@@ -214,6 +205,7 @@ def binary_conv_transpose(
         kernel_quantizer=kernel_quantizer,
         implementation=implementation,
     )
+    return apply(x, w, geometry, options)
 
 
 def binary_dense(
@@ -226,7 +218,7 @@ def binary_dense(
     scale: ArrayLike | None = None,
     bias: ArrayLike | None = None,
     beta_scaling: bool = False,
-    activation: Callable[[jax.Array], jax.Array] | None = None,
+    activation: Activation = None,
     input_quantizer: Quantizer = ste_sign,
     kernel_quantizer: Quantizer = ste_sign,
     implementation: str | None = None,
@@ -263,14 +255,11 @@ def binary_dense(
       >>> print(jbnn.binary_dense(x, w, bias=jnp.array([10.0, 0.0])))
       [[11.  1.]]
     """
-    x, w = as_image(x), as_kernel(w)
-    check_dense_ranks(x, w)
-    geometry = dense_geometry(channels=x.shape[-1], features=w.shape[-1])
-    return apply(
-        x.reshape(math.prod(x.shape[:-1]), x.shape[-1]),
-        w,
-        Correlation(geometry, mode, 0),
-        batch=x.shape[:-1],
+    x, w = as_image(x, mode), as_kernel(w)
+    geometry = dense_geometry(x, w)
+    options = Options(
+        mode=mode,
+        pad_value=0,
         input_bias=input_bias,
         input_scale=input_scale,
         scale=scale,
@@ -281,6 +270,7 @@ def binary_dense(
         kernel_quantizer=kernel_quantizer,
         implementation=implementation,
     )
+    return apply(x, w, geometry, options)
 
 
 def alpha(w: ArrayLike) -> jax.Array:

@@ -9,7 +9,6 @@ The whole package rests on four decisions made here and nowhere else:
 """
 
 import functools
-import operator
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +17,8 @@ from jax import lax
 from jax.extend.core import Primitive
 from jax.interpreters import batching, mlir
 from jax.typing import ArrayLike, DTypeLike
+
+from jbnn._arguments import as_index, as_words, check_groups
 
 WORD = 32
 ALL_ONES = np.uint32(0xFFFFFFFF)
@@ -91,24 +92,11 @@ def sign(x: ArrayLike) -> jax.Array:
     return jnp.where(_is_negative(x), jnp.array(-1, x.dtype), jnp.array(1, x.dtype))
 
 
-def as_index(name: str, value: int) -> int:
-    """An integer of any kind as Python's."""
-    try:
-        return operator.index(value)
-    except TypeError:
-        raise TypeError(f"`{name}` must be an integer, but was {value!r}") from None
-
-
 def _canonical_axis(axis: int, ndim: int) -> int:
     axis = as_index("axis", axis)
     if not -ndim <= axis < ndim:
         raise ValueError(f"`axis` must lie in [-{ndim}, {ndim}) for an array of {ndim} axes, but was {axis}")
     return axis % ndim
-
-
-def check_groups(channels: int, groups: int, name: str = "groups") -> None:
-    if groups < 1 or channels % groups:
-        raise ValueError(f"`{name}` must be positive and divide the {channels} channels, but was {groups}")
 
 
 def pack(x: ArrayLike, *, axis: int = -1, groups: int = 1) -> jax.Array:
@@ -137,7 +125,7 @@ def pack(x: ArrayLike, *, axis: int = -1, groups: int = 1) -> jax.Array:
     """
     x = _as_signed("x", x, boolean=True)
     axis, groups = _canonical_axis(axis, x.ndim), as_index("groups", groups)
-    check_groups(x.shape[axis], groups)
+    check_groups("groups", groups, x.shape[axis])
     return _pack(x, axis=axis, groups=groups)
 
 
@@ -187,7 +175,7 @@ def unpack(
     axis, size, groups = _canonical_axis(axis, words.ndim), as_index("size", size), as_index("groups", groups)
     if size < 0:
         raise ValueError(f"`size` must not be negative, but was {size}")
-    check_groups(size, groups)
+    check_groups("groups", groups, size)
     expected = groups * words_per_group(size // groups)
     if words.shape[axis] != expected:
         raise ValueError(
@@ -218,13 +206,6 @@ def unpack_bits(words: jax.Array, size: int, *, axis: int, groups: int) -> jax.A
     bits = bits.reshape(*before, groups, count // groups * WORD, *after)
     bits = lax.slice_in_dim(bits, 0, size // groups, axis=axis + 1)
     return bits.reshape(*before, size, *after) != 0
-
-
-def as_words(name: str, words: ArrayLike) -> jax.Array:
-    words = jnp.asarray(words)
-    if words.dtype != jnp.uint32:
-        raise TypeError(f"`{name}` must hold words of dtype uint32, but has dtype {words.dtype}")
-    return words
 
 
 def population_count(words: ArrayLike) -> jax.Array:

@@ -6,75 +6,136 @@ convolution at the same a and b,
     da = transpose of conv in a, at b, of du        db = transpose of conv in b, at a, of du
 
 and all that has to be kept for it is a and b: their bits. `jax.vjp` of the float expression supplies collectives and
-shardings too. Quantizers, affine, beta, scale, bias and activation are plain JAX around this rule.
+shardings too. What follows u, scale, bias and activation, is differentiated by JAX, and so is everything before a and
+b: quantizers, input affine, beta.
 """
 
+import dataclasses
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.custom_derivatives import SymbolicZero
 from jax.typing import DTypeLike
 
+from jbnn._arguments import at_least_float32, last_axis
 from jbnn._bits import pack
-from jbnn._kernels.correlation import Correlation
+from jbnn._float_conv import float_conv
+from jbnn._kernels.case import BITS, Case, Reading
 from jbnn._kernels.primitive import correlate_words
-from jbnn._kernels.unpacked import float_conv, values
+from jbnn._kernels.unpacked import numbers
 from jbnn._once import differentiable_once
+from jbnn._residuals import keep, recall
 
-Residuals = tuple[jax.Array, jax.Array, jax.Array]
 
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5, 6))
+def correlate(
+    a: jax.Array,
+    b: jax.Array,
+    scale: jax.Array | None,
+    bias: jax.Array | None,
+    case: Case,
+    activation: Any,
+    implementation: str | None,
+) -> jax.Array:
+    """What leaves the case, of a (N, *S, C) and of b (*K, C/G, O) or its words (*K, W, O).
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def correlate(a: jax.Array, b: jax.Array, correlation: Correlation, implementation: str | None) -> jax.Array:
-    """u = correlation of a (N, *S, C) with b (*K, C/G, O), or with its words (*K, W, O), in the dtype of a.
-
-    Under xnor and `and`, a and b hold what bits stand for, and u is exact as far as its dtype holds integers.
+    Where bits are counted, a and b hold the numbers that these stand for. Without a result of the case, scale, bias
+    and activation are None, and u leaves: in float32 at least. With an `Affine`, whose clamp is that of `activation`,
+    activation(u·scale + bias) does.
     """
-    w = kernel_words(b, correlation)
-    if correlation.mode == "binary_weights":
-        return float_conv(a, _kernel_values(w, correlation, a.dtype), correlation)
-    return correlate_words(image_words(a, correlation), w, correlation, implementation=implementation).astype(a.dtype)
+    terms = () if case.result is None else (_per_output(scale, case), _per_output(bias, case))
+    y = correlate_words(image_of(a, case), kernel_words(b, case), case, terms, implementation=implementation)
+    return y if case.result is not None else _as_floats(y, a.dtype)
 
 
 def _correlate_fwd(
-    a: jax.Array, b: jax.Array, correlation: Correlation, implementation: str | None
-) -> tuple[jax.Array, Residuals]:
-    a = differentiable_once(a)
-    b = b if b.dtype == jnp.uint32 else differentiable_once(b)
-    image = a if correlation.mode == "binary_weights" else image_words(a, correlation)
-    dtype_of_kernel = jnp.zeros((0,), b.dtype)
-    return correlate(a, b, correlation, implementation), (image, kernel_words(b, correlation), dtype_of_kernel)
+    a: Any, b: Any, scale: Any, bias: Any, case: Case, activation: Any, implementation: str | None
+) -> tuple[jax.Array, Any]:
+    image, w = image_of(_once(a.value), case), kernel_words(_once(b.value), case)
+    bare = dataclasses.replace(case, result=None)
+    u = _as_floats(correlate_words(image, w, bare, implementation=implementation), a.value.dtype)
+    # What does not vary is closed over: nothing is then kept for the gradient of, say, a constant scale.
+    given = {"u": u} | {name: term.value for name, term in (("scale", scale), ("bias", bias)) if term is not None}
+    varies = {"u": a.perturbed or b.perturbed}
+    varies |= {name: term.perturbed for name, term in (("scale", scale), ("bias", bias)) if term is not None}
+
+    def finish(varying: dict[str, jax.Array]) -> jax.Array:
+        return _written_out(**(given | varying), activation=activation, case=case)
+
+    y, pull_back = jax.vjp(finish, {name: value for name, value in given.items() if varies[name]})
+    image = keep(image) if case.counts else image
+    # Residuals are arrays; which of a and b vary is carried by their structure, () or None.
+    return y, (pull_back, image, keep(w), *(() if operand.perturbed else None for operand in (a, b)))
 
 
 def _correlate_bwd(
-    correlation: Correlation, implementation: str | None, residuals: Residuals, g: jax.Array
-) -> tuple[jax.Array, jax.Array | None]:
-    image, w, dtype_of_kernel = residuals
-    geometry = correlation.geometry
-    a = image
-    if correlation.mode != "binary_weights":
-        a = values(image, geometry.channels, correlation, axis=-1, groups=geometry.groups, dtype=g.dtype)
-    b = _kernel_values(w, correlation, g.dtype)
-    _, pull_back = jax.vjp(functools.partial(float_conv, correlation=correlation), a, b)
-    da, db = pull_back(g)
-    return da, None if dtype_of_kernel.dtype == jnp.uint32 else db
+    case: Case, activation: Any, implementation: str | None, residuals: Any, g: Any
+) -> tuple[jax.Array | None, ...]:
+    pull_back, image, w, *operands = residuals
+    (found,) = pull_back(jnp.zeros(g.shape, g.dtype) if isinstance(g, SymbolicZero) else g)
+    slopes = _bilinear(image, w, found["u"], case) if "u" in found else (None, None)
+    da, db = (None if varies is None else slope for slope, varies in zip(slopes, operands, strict=True))
+    return da, db, found.get("scale"), found.get("bias")
 
 
-correlate.defvjp(_correlate_fwd, _correlate_bwd)
+correlate.defvjp(_correlate_fwd, _correlate_bwd, symbolic_zeros=True)
 
 
-def image_words(a: jax.Array, correlation: Correlation) -> jax.Array:
-    return pack(_as_bits(a, correlation), groups=correlation.geometry.groups)
+def _bilinear(image: jax.Array, w: jax.Array, du: jax.Array, case: Case) -> tuple[jax.Array, jax.Array]:
+    """The gradients in a and b, from their words, or from real a."""
+    g = case.geometry
+    if case.counts:
+        (image, w), du = recall((image, w), du)
+        a = numbers(image, g.channels, case.reading, axis=-1, groups=g.groups, dtype=du.dtype)
+    else:
+        (w,), du = recall((w,), du)
+        a = image.astype(du.dtype)
+    b = numbers(w, g.channels_per_group, case.right, axis=-2, dtype=du.dtype)
+    _, pull_back = jax.vjp(functools.partial(float_conv, geometry=g, outside=case.outside), a, b)
+    da, db = pull_back(du)
+    return da if case.counts else da.astype(image.dtype), db
 
 
-def kernel_words(b: jax.Array, correlation: Correlation) -> jax.Array:
-    return b if b.dtype == jnp.uint32 else pack(_as_bits(b, correlation), axis=-2)
+def image_of(a: jax.Array, case: Case) -> jax.Array:
+    """What a kernel reads on the left."""
+    return pack(_as_bits(a, case.reading), groups=case.geometry.groups) if case.counts else a
 
 
-def _as_bits(a: jax.Array, correlation: Correlation) -> jax.Array:
+def kernel_words(b: jax.Array, case: Case) -> jax.Array:
+    """What a kernel reads on the right."""
+    return b if b.dtype == jnp.uint32 else pack(_as_bits(b, case.right), axis=-2)
+
+
+def _as_bits(a: jax.Array, reading: Reading) -> jax.Array:
     """What `pack` reads as the bits that a stands for."""
-    return a > 0.5 if correlation.mode == "and" else a
+    return a > 0.5 if reading == BITS else a
 
 
-def _kernel_values(w: jax.Array, correlation: Correlation, dtype: DTypeLike) -> jax.Array:
-    return values(w, correlation.geometry.channels_per_group, correlation, axis=-2, groups=1, dtype=dtype)
+def _once(a: jax.Array) -> jax.Array:
+    return differentiable_once(a) if jnp.issubdtype(a.dtype, jnp.floating) else a
+
+
+def _as_floats(u: jax.Array, dtype: DTypeLike) -> jax.Array:
+    return u.astype(at_least_float32(dtype))
+
+
+def _per_output(term: jax.Array | None, case: Case) -> jax.Array | None:
+    return None if term is None else jnp.broadcast_to(term, (case.geometry.features,))
+
+
+def _written_out(
+    *,
+    u: jax.Array,
+    scale: jax.Array | None = None,
+    bias: jax.Array | None = None,
+    activation: Any,
+    case: Case,
+) -> jax.Array:
+    """What leaves the case, of u in floats, in the activation's own words: its slopes are not those of a clamp."""
+    if case.result is None:
+        return u
+    v = u if scale is None else u * last_axis(scale, u)
+    v = v if bias is None else v + last_axis(bias, v)
+    return (v if activation is None else activation(v)).astype(case.result.dtype)

@@ -1,32 +1,31 @@
 """Words in, int32 or words out: the deployed operators, without a float between."""
 
+from __future__ import annotations  # `help` then shows `ArrayLike`, and not the types that it stands for
+
 import math
-from collections.abc import Sequence
-from typing import Literal
 
 import jax
 from jax.typing import ArrayLike
 
-from jbnn._bits import WORD, as_index, as_words
-from jbnn._checks import check_dense_ranks, check_kernel_words, check_pad_value, check_ranks
-from jbnn._geometry import Geometry, Padding, conv_geometry, dense_geometry
+from jbnn._arguments import as_words
+from jbnn._geometry import Geometry
+from jbnn._kernels.case import Bits, Case
 from jbnn._kernels.choose import check_case
-from jbnn._kernels.correlation import Correlation, Epilogue
 from jbnn._kernels.primitive import correlate_words
+from jbnn._modes import BitMode, check_pad_value, readings
+from jbnn._shapes import Padding, Sizes, check_known_size, conv_geometry, dense_geometry
 from jbnn._threshold import Threshold, as_threshold
-
-BitMode = Literal["xnor", "and"]
 
 
 def packed_conv(
     x: ArrayLike,
     w: ArrayLike,
     *,
-    channels: int | None = None,
+    channels: int,
     mode: BitMode = "xnor",
-    window_strides: int | Sequence[int] = 1,
+    window_strides: Sizes = 1,
     padding: Padding = "SAME",
-    rhs_dilation: int | Sequence[int] = 1,
+    rhs_dilation: Sizes = 1,
     feature_group_count: int = 1,
     pad_value: int = 0,
     threshold: Threshold | None = None,
@@ -43,7 +42,8 @@ def packed_conv(
     Args:
       x: `uint32` (N, *S, W), as `pack(a, groups=G)` gives; one, two or three spatial axes.
       w: `uint32` (*K, W/G, O), as `pack(b, axis=-2)` gives. Unused bits of x and w may hold anything.
-      channels: C; by default 32·W. Inside a word it cannot be checked: with C = 33 to 64 two words are right.
+      channels: C, all groups together, which the words do not tell: C = 33 to 64 fill two. No default: 32·W would be
+        a guess, and a wrong one counts the unused bits.
       mode: "xnor" or "and".
       window_strides: an integer, or one for each spatial axis.
       padding: "SAME", "VALID" or a pair (low, high) for each spatial axis; negative values crop.
@@ -69,12 +69,12 @@ def packed_conv(
     Example:
       >>> x = jbnn.pack(jnp.ones((1, 3, 3, 64)))
       >>> w = jbnn.pack(jnp.ones((3, 3, 64, 1)), axis=-2)
-      >>> print(jbnn.packed_conv(x, w)[0, :, :, 0])
+      >>> print(jbnn.packed_conv(x, w, channels=64)[0, :, :, 0])
       [[256 384 256]
        [384 576 384]
        [256 384 256]]
       >>> threshold = jbnn.sign_threshold(scale=jnp.array([0.5]), bias=jnp.array([-200.0]))
-      >>> print(jbnn.packed_conv(x, w, threshold=threshold)[0, :, :, 0])
+      >>> print(jbnn.packed_conv(x, w, channels=64, threshold=threshold)[0, :, :, 0])
       [[0 0 0]
        [0 1 0]
        [0 0 0]]
@@ -84,12 +84,10 @@ def packed_conv(
       `MPSCNNBinaryConvolutionType`: XNOR and AND.
     """
     x, w = as_words("x", x), as_words("w", w)
-    check_ranks(x, w)
     geometry = conv_geometry(
-        x.shape[1:-1],
-        w.shape[:-2],
-        channels=_channels(channels, x),
-        features=w.shape[-1],
+        x,
+        w,
+        channels=channels,
         window_strides=window_strides,
         padding=padding,
         rhs_dilation=rhs_dilation,
@@ -102,7 +100,7 @@ def packed_dense(
     x: ArrayLike,
     w: ArrayLike,
     *,
-    channels: int | None = None,
+    channels: int,
     mode: BitMode = "xnor",
     threshold: Threshold | None = None,
     implementation: str | None = None,
@@ -115,7 +113,7 @@ def packed_dense(
     Args:
       x: `uint32` (…, W), as `pack(a)` gives.
       w: `uint32` (W, O), as `pack(b, axis=-2)` gives. Unused bits of x and w may hold anything.
-      channels: C; by default 32·W. Inside a word it cannot be checked.
+      channels: C, which the words do not tell; no default, as in `packed_conv`.
       mode: "xnor" or "and".
       threshold: of (O,), as `sign_threshold` gives, or traced. The result is then the next layer's input.
       implementation: None picks what is fastest where the program will run. A name is used or refused.
@@ -137,17 +135,10 @@ def packed_dense(
       [1 3]
     """
     x, w = as_words("x", x), as_words("w", w)
-    check_dense_ranks(x, w)
-    geometry = dense_geometry(channels=_channels(channels, x), features=w.shape[-1])
+    geometry = dense_geometry(x, w, channels=channels)
     rows = x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
     y = _correlate(rows, w, geometry, mode, 0, threshold, implementation)
     return y.reshape(*x.shape[:-1], y.shape[-1])
-
-
-def _channels(channels: int | None, x: jax.Array) -> int:
-    if channels is None:
-        return x.shape[-1] * WORD
-    return as_index("channels", channels)
 
 
 def _correlate(
@@ -159,17 +150,11 @@ def _correlate(
     threshold: Threshold | None,
     implementation: str | None,
 ) -> jax.Array:
-    if mode not in ("xnor", "and"):
-        raise ValueError(f'`mode` must be "xnor" or "and", but was {mode!r}')
-    check_pad_value(mode, pad_value)
-    expected = geometry.groups * geometry.words
-    if x.shape[-1] != expected:
-        raise ValueError(
-            f"`x` must have {expected} words for {geometry.channels} channels in {geometry.groups} groups, "
-            f"but has shape {x.shape}"
-        )
-    check_kernel_words(w, geometry)
-    correlation = Correlation(geometry, mode, pad_value)
-    check_case(implementation, correlation)
-    epilogue = None if threshold is None else Epilogue(threshold=as_threshold(threshold, geometry.features))
-    return correlate_words(x, w, correlation, epilogue=epilogue, implementation=implementation)
+    left, right = readings(mode, ("xnor", "and"))
+    assert left is not None
+    check_pad_value(pad_value, mode)
+    check_known_size(geometry)
+    terms = () if threshold is None else as_threshold(threshold, geometry.features)
+    case = Case(geometry, left, right, pad_value, None if threshold is None else Bits())
+    check_case(implementation, case)
+    return correlate_words(x, w, case, terms, implementation=implementation)

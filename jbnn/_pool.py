@@ -8,8 +8,10 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
 
-from jbnn._bits import as_words, pack, used_bits, words_per_group
-from jbnn._geometry import Geometry, Padding, pad_image, pool_geometry
+from jbnn._arguments import as_words
+from jbnn._bits import pack, used_bits, words_per_group
+from jbnn._geometry import Geometry, pad_image
+from jbnn._shapes import Padding, check_image, pool_geometry
 
 
 def packed_max_pool(
@@ -56,10 +58,7 @@ def packed_max_pool(
        [-1. -1.]]
     """
     words = as_words("words", words)
-    if not 3 <= words.ndim <= 5:
-        raise ValueError(
-            f"`words` must have shape (N, *S, W) with one to three spatial axes, but has shape {words.shape}"
-        )
+    check_image("words", words)
     geometry = pool_geometry(words.shape[1:-1], window, window_strides=window_strides, padding=padding)
     return _max_pool(words, None if flip is None else _as_flip(flip, words.shape[-1]), geometry=geometry)
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from jbnn._checks import per_channel
+from jbnn._arguments import per_channel
 from jbnn._jax_versions import register_for_export
 
 

@@ -17,7 +17,8 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
-from jbnn._bits import WORD, as_index, as_words, pack, unpack_bits, used_bits, words_per_group
+from jbnn._arguments import as_index, as_words
+from jbnn._bits import WORD, pack, unpack_bits, used_bits, words_per_group
 
 __all__ = ["from_larq", "from_openvino", "to_larq", "to_openvino"]
 

@@ -19,7 +19,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jbnn._bits import as_floating, as_index, pack, sign, unpack_bits
+from jbnn._arguments import as_index
+from jbnn._bits import as_floating, pack, sign, unpack_bits
 from jbnn._once import differentiable_once
 
 __all__ = [

@@ -1,1 +1,1 @@
-"""The kernels: words and a `Correlation` in, int32 out. None knows gradients, quantizers or another kernel."""
+"""The kernels, `case` that they are asked, and the choice among them. None knows gradients, quantizers or another."""

@@ -1,14 +1,25 @@
-"""Which kernel runs: pure functions of the case, the platforms the program is for, and whether it is exported."""
+"""Which kernel runs: by name or not at all; under None, from a table."""
 
-from collections.abc import Sequence
+import dataclasses
 from types import ModuleType
 
 import jax
+import numpy as np
 
+from jbnn._geometry import Geometry
 from jbnn._kernels import popcount, unpacked
-from jbnn._kernels.correlation import Correlation
+from jbnn._kernels.case import SIGNS, Case, Place
 
 KERNELS: dict[str, ModuleType] = {"popcount": popcount, "unpacked": unpacked}
+
+PREFERRED: dict[str, tuple[str, ...]] = {
+    "cpu": ("popcount", "unpacked"),
+    "cuda": ("popcount", "unpacked"),
+}
+"""By platform, the kernels to be asked, one after the other, whether they were measured to be faster."""
+
+EVERYWHERE = ("popcount", "unpacked")
+"""Those that run if none of them was, and in programs for other platforms or several: together they can do all."""
 
 
 def implementations() -> dict[str, str | None]:
@@ -21,44 +32,51 @@ def implementations() -> dict[str, str | None]:
       >>> print(jbnn.implementations())
       {'popcount': None, 'unpacked': None}
     """
-    here = (jax.default_backend(),)
-    return {name: kernel.why_not_there(here, exported=False) for name, kernel in KERNELS.items()}
+    platform = jax.default_backend()
+    here = Place((platform,), device_kind(platform))
+    dense = Geometry((), (), 32, 1, 1, (), (), (), ())
+    samples = [Case(dense, left, SIGNS, 0, place=here) for left in (SIGNS, np.dtype(np.float32))]
+    reasons = {name: [kernel.why_not(case) for case in samples] for name, kernel in KERNELS.items()}
+    return {name: None if None in each else each[0] for name, each in reasons.items()}
 
 
-def check_case(implementation: str | None, correlation: Correlation) -> None:
-    """Refuses, while tracing, a name that no kernel has, and a case that the named kernel can do nowhere."""
+def device_kind(platform: str) -> str | None:
+    """What kind of device a platform has here; None if it has none."""
+    try:
+        return jax.local_devices(backend=platform)[0].device_kind
+    except RuntimeError:
+        return None
+
+
+def check_case(implementation: str | None, case: Case) -> None:
+    """Refuses, while tracing, a name that no kernel has, and a case that no kernel, or not the named one, can do."""
+    if case.sums == np.int32 and case.largest_sum > np.iinfo(np.int32).max:
+        raise ValueError(f"`w` must have a window whose sums int32 can hold, but they may be {case.largest_sum}")
     if implementation is None:
         return
     if implementation not in tuple(KERNELS):
         names = ", ".join(f'"{name}"' for name in KERNELS)
         raise ValueError(f"`implementation` must be None or one of {names}, but was {implementation!r}")
-    _refuse_if(implementation, KERNELS[implementation].why_not(correlation))
+    _refuse_if(implementation, KERNELS[implementation].why_not(dataclasses.replace(case, place=None)))
 
 
-def choose(
-    implementation: str | None, correlation: Correlation, *, platforms: Sequence[str], exported: bool
-) -> ModuleType:
-    """The kernel of that name, or for None the fastest that can do the case there; a name is never replaced."""
+def choose(implementation: str | None, case: Case) -> ModuleType:
+    """The kernel of that name, or for None the first that the table finds; a name is never replaced."""
     if implementation is None:
-        implementation = fastest(correlation, platforms)
+        implementation = first(case)
     kernel = KERNELS[implementation]
-    _refuse_if(implementation, kernel.why_not_there(platforms, exported))
+    _refuse_if(implementation, kernel.why_not(case))
     return kernel
 
 
-def fastest(correlation: Correlation, platforms: Sequence[str]) -> str:
-    """The name that None stands for: floats where they were measured to be faster, bits everywhere else.
-
-    On a CPU that is where at most 4 of a word's 32 bits are used and the kernel's words outgrow the first-level cache
-    (1.4 times for 4 channels and a 7x7 window, 3 times for 1 channel). On an NVIDIA GPU it is where counting takes more
-    than one loop, each turn of which is a launch, against one on tensor cores (1.4 to 2.3 times for 3x3 windows).
-    """
-    g = correlation.geometry
-    floats_win: dict[tuple[str, ...], bool] = {
-        ("cpu",): g.groups == 1 and g.channels <= 4 and g.taps * g.words * g.features > popcount.CACHED_WORDS,
-        ("cuda",): g.groups == 1 and not popcount.in_one_loop(g),
-    }
-    return "unpacked" if floats_win.get(tuple(platforms)) and unpacked.why_not(correlation) is None else "popcount"
+def first(case: Case) -> str:
+    """The name that None stands for."""
+    platforms = () if case.place is None else case.place.platforms
+    preferred = PREFERRED.get(platforms[0], ()) if len(platforms) == 1 else ()
+    for name in preferred:
+        if KERNELS[name].why_not(case) is None and KERNELS[name].faster(case):
+            return name
+    return next(name for name in EVERYWHERE if KERNELS[name].why_not(case) is None)
 
 
 def _refuse_if(implementation: str, reason: str | None) -> None:

@@ -14,31 +14,27 @@ from jax.extend.core import Primitive
 from jax.interpreters import batching, mlir
 
 from jbnn._geometry import pad_image
-from jbnn._kernels.choose import choose
-from jbnn._kernels.correlation import Correlation, Epilogue, result
+from jbnn._kernels.case import Case, Place
+from jbnn._kernels.choose import choose, device_kind
 from jbnn._kernels.fold import fold_images, fold_kernels, fold_pairs
 
 
 def correlate_words(
-    x: jax.Array,
-    w: jax.Array,
-    correlation: Correlation,
-    *,
-    epilogue: Epilogue | None = None,
-    implementation: str | None = None,
+    x: jax.Array, w: jax.Array, case: Case, terms: Any = (), *, implementation: str | None = None
 ) -> jax.Array:
-    """Words x (N, *S, G·W) and w (*K, W, O) to int32 (N, *S', O), or to what the epilogue makes of it."""
-    if 0 in (x.shape[0], correlation.geometry.features, *correlation.geometry.output):
-        last, dtype = result(correlation.geometry, epilogue)
-        return jnp.zeros((x.shape[0], *correlation.geometry.output, last), dtype)
-    leaves, tree = jax.tree.flatten(epilogue)
-    return _correlate_p.bind(x, w, *leaves, correlation=correlation, implementation=implementation, epilogue=tree)
+    """x (N, *S, G·W) or, real, (N, *S, C) and words w (*K, W, O) to what leaves the case: by default u (N, *S', O)."""
+    g = case.geometry
+    if g.is_empty(x.shape[0]):
+        return jnp.zeros((x.shape[0], *g.output, case.last_axis), case.dtype)
+    if g.channels == 0:
+        return case.finish(jnp.zeros((x.shape[0], *g.output, g.features), case.sums), terms)
+    leaves, tree = jax.tree.flatten(terms)
+    return _correlate_p.bind(x, w, *leaves, case=case, terms=tree, implementation=implementation)
 
 
 _correlate_p = Primitive("jbnn_correlate")
 _jitted = jax.jit(
-    lambda *args, **params: _correlate_p.bind(*args, **params),
-    static_argnames=("correlation", "implementation", "epilogue"),
+    lambda *args, **params: _correlate_p.bind(*args, **params), static_argnames=("case", "terms", "implementation")
 )
 
 
@@ -48,17 +44,17 @@ def _correlate_now(*args: jax.Array, **params: Any) -> jax.Array:
         return _jitted(*args, **params)
 
 
-def _abstract(x: Any, w: Any, *leaves: Any, correlation: Correlation, implementation: str | None, epilogue: Any) -> Any:
+def _abstract(x: Any, w: Any, *leaves: Any, case: Case, terms: Any, implementation: str | None) -> Any:
     """Shape, sharding and varying axes are those of any one term of the sum, so JAX is asked about one."""
-    g = correlation.geometry
+    g = case.geometry
 
     def one_term(x: jax.Array, w: jax.Array, *leaves: jax.Array) -> jax.Array:
         image = lax.slice_in_dim(pad_image(x, 0, g), 0, 1, axis=-1)
         limits = [(n - 1) * s + 1 for n, s in zip(g.output, g.strides, strict=True)]
         image = lax.slice(image, (0,) * image.ndim, (x.shape[0], *limits, 1), (1, *g.strides, 1))
-        term = (image ^ lax.expand_dims(w[(0,) * (g.rank + 1)], range(image.ndim - 1))).astype(jnp.int32)
-        finish = jax.tree.unflatten(epilogue, leaves)
-        return term if finish is None else finish(term)
+        row = lax.expand_dims(w[(0,) * (g.rank + 1)], range(image.ndim - 1))
+        term = image.astype(case.sums) * row.astype(case.sums)
+        return case.finish(term, jax.tree.unflatten(terms, leaves))
 
     (out,) = jax.make_jaxpr(one_term)(x, w, *leaves).out_avals
     return out
@@ -67,19 +63,15 @@ def _abstract(x: Any, w: Any, *leaves: Any, correlation: Correlation, implementa
 _correlate_p.def_abstract_eval(_abstract)
 
 
-def _lower(
-    ctx: Any, x: Any, w: Any, *leaves: Any, correlation: Correlation, implementation: str | None, epilogue: Any
-) -> Any:
+def _lower(ctx: Any, x: Any, w: Any, *leaves: Any, case: Case, terms: Any, implementation: str | None) -> Any:
     module = ctx.module_context
-    kernel = choose(
-        implementation,
-        correlation,
-        platforms=tuple(module.platforms),
-        exported=bool(module.lowering_parameters.for_export),
-    )
+    platforms, exported = tuple(module.platforms), bool(module.lowering_parameters.for_export)
+    device = device_kind(platforms[0]) if len(platforms) == 1 and not exported else None
+    case = dataclasses.replace(case, place=Place(platforms, device, exported))
+    kernel = choose(implementation, case)
 
     def run(x: jax.Array, w: jax.Array, *leaves: jax.Array) -> jax.Array:
-        return kernel.conv(x, w, correlation, jax.tree.unflatten(epilogue, leaves))
+        return kernel.conv(x, w, case, jax.tree.unflatten(terms, leaves))
 
     return mlir.lower_fun(run, multiple_results=False)(ctx, x, w, *leaves)
 
@@ -87,30 +79,28 @@ def _lower(
 mlir.register_lowering(_correlate_p, _lower)
 
 
-def _batch(
-    args: Any, dims: Any, *, correlation: Correlation, implementation: str | None, epilogue: Any
-) -> tuple[jax.Array, int]:
+def _batch(args: Any, dims: Any, *, case: Case, terms: Any, implementation: str | None) -> tuple[jax.Array, int]:
     (x, w, *leaves), (x_dim, w_dim, *leaf_dims) = args, dims
     mapped = [dim is not None for dim in dims]
     if leaves and any(mapped[1:]):
-        # An epilogue for each output channel does not follow the channels as they are regrouped, so it comes after.
-        def bare(x: jax.Array, w: jax.Array) -> jax.Array:
-            return correlate_words(x, w, correlation, implementation=implementation)
+        # Terms for each output channel do not follow the channels as they are regrouped, so they come after.
+        bare = dataclasses.replace(case, result=None)
 
-        u = jax.vmap(bare, (x_dim, w_dim))(x, w) if any(mapped[:2]) else bare(x, w)
+        def sums(x: jax.Array, w: jax.Array) -> jax.Array:
+            return correlate_words(x, w, bare, implementation=implementation)
+
+        u = jax.vmap(sums, (x_dim, w_dim))(x, w) if any(mapped[:2]) else sums(x, w)
         in_axes = (0 if any(mapped[:2]) else None, *leaf_dims)
-        return jax.vmap(lambda u, *leaves: jax.tree.unflatten(epilogue, leaves)(u), in_axes)(u, *leaves), 0
+        return jax.vmap(lambda u, *leaves: case.finish(u, jax.tree.unflatten(terms, leaves)), in_axes)(u, *leaves), 0
     x = jnp.moveaxis(x, x_dim, 0) if mapped[0] else x
     w = jnp.moveaxis(w, w_dim, 0) if mapped[1] else w
     if 0 in (x.shape[0], w.shape[0]):
         images = x.shape[1] if mapped[0] else x.shape[0]
-        last, dtype = result(correlation.geometry, jax.tree.unflatten(epilogue, leaves))
-        return jnp.zeros((0, images, *correlation.geometry.output, last), dtype), 0
+        return jnp.zeros((0, images, *case.geometry.output, case.last_axis), case.dtype), 0
     fold = fold_pairs if all(mapped[:2]) else fold_images if mapped[0] else fold_kernels
-    x, w, geometry, unfold = fold(x, w, correlation.geometry)
-    correlation = dataclasses.replace(correlation, geometry=geometry)
-    y = _correlate_p.bind(x, w, *leaves, correlation=correlation, implementation=implementation, epilogue=epilogue)
-    return unfold(y), 0
+    x, w, geometry, unfold = fold(x, w, case.geometry)
+    case = dataclasses.replace(case, geometry=geometry)
+    return unfold(_correlate_p.bind(x, w, *leaves, case=case, terms=terms, implementation=implementation)), 0
 
 
 batching.primitive_batchers[_correlate_p] = _batch

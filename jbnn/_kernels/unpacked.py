@@ -1,120 +1,51 @@
-"""±1 (or 0 and 1) as floats through JAX's own convolution: the float expression that everything else must equal.
+"""Words unpacked to the numbers that they stand for, and JAX's own convolution: the expression all else must equal.
 
 Its sums of ±1 are integers, and float32 holds every integer up to 2^24.
 """
 
-import functools
-from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from jax.typing import DTypeLike
 
 from jbnn._bits import unpack_bits
-from jbnn._geometry import pad_image, see_through
-from jbnn._jax_versions import conv_out_sharding
-from jbnn._kernels.correlation import Correlation, Epilogue
+from jbnn._float_conv import float_conv
+from jbnn._kernels.case import Case, Reading
 
-EXACT_TERMS = 2**24
-VECTOR = 8  # from here on a loop over the outputs of one channel vectorises well
-UNROLLED_TAPS = 64  # beyond it, a product for each tap takes long to compile
+OPAQUE = False
+EXACT = 2**24
 
 
-def why_not_there(platforms: Sequence[str], exported: bool) -> str | None:
-    """Runs everywhere."""
+def why_not(case: Case) -> str | None:
+    """Sums of integers must stay exact."""
+    if case.sums == np.int32 and case.largest_sum > EXACT:
+        return f"float32 sums as large as {case.largest_sum} are not exact"
     return None
 
 
-def why_not(correlation: Correlation) -> str | None:
-    """Sums of bits must stay exact."""
-    terms = correlation.geometry.taps * correlation.geometry.channels_per_group
-    if correlation.mode != "binary_weights" and terms > EXACT_TERMS:
-        return f"float32 sums of {terms} terms are not exact"
-    return None
+def faster(case: Case) -> bool:
+    """Behind it in the table nothing is."""
+    return True
 
 
-def conv(x: jax.Array, w: jax.Array, correlation: Correlation, epilogue: Epilogue | None) -> jax.Array:
-    """Words x (N, *S, G·W) and w (*K, W, O) to int32 (N, *S', O), or to what the epilogue makes of it."""
-    g = correlation.geometry
-    a = values(x, g.channels, correlation, axis=-1, groups=g.groups)
-    b = values(w, g.channels_per_group, correlation, axis=-2, groups=1)
-    # Rounded, because a GPU may convolve through transforms, which leave errors far below one half.
-    u = jnp.round(float_conv(a, b, correlation)).astype(jnp.int32)
-    return u if epilogue is None else epilogue(u)
+def conv(x: jax.Array, w: jax.Array, case: Case, terms: Any) -> jax.Array:
+    """Words x (N, *S, G·W), or reals (N, *S, C), and words w (*K, W, O) to what leaves the case."""
+    g = case.geometry
+    floats = np.float32 if case.sums == np.int32 else case.sums
+    a = numbers(x, g.channels, case.reading, axis=-1, groups=g.groups) if case.counts else x.astype(floats)
+    b = numbers(w, g.channels_per_group, case.right, axis=-2, dtype=floats)
+    u = float_conv(a, b, g, outside=case.outside)
+    if case.sums == np.int32:
+        # Rounded, because a GPU may convolve through transforms, which leave errors far below one half.
+        u = jnp.round(u).astype(jnp.int32)
+    return case.finish(u, terms)
 
 
-def values(
-    words: jax.Array, size: int, correlation: Correlation, *, axis: int, groups: int, dtype: DTypeLike = jnp.float32
+def numbers(
+    words: jax.Array, size: int, reading: Reading, *, axis: int, groups: int = 1, dtype: DTypeLike = jnp.float32
 ) -> jax.Array:
-    """What bits stand for: ±1, or under `and` 0 and 1."""
+    """What bits stand for."""
     bits = unpack_bits(words, size, axis=axis % words.ndim, groups=groups)
-    return jnp.where(bits, jnp.array(1, dtype), jnp.array(0 if correlation.mode == "and" else -1, dtype))
-
-
-def float_conv(a: jax.Array, b: jax.Array, correlation: Correlation, **numerics: Any) -> jax.Array:
-    """The correlation of real a (N, *S, C) with b (*K, C/G, O), in their dtype, differentiable by JAX.
-
-    `numerics` are lax's `precision` and `preferred_element_type`.
-    """
-    g = correlation.geometry
-    shape = (a.shape[0], *g.output, g.features)
-    if 0 in shape:
-        return jnp.zeros(shape, _result_type(a, numerics))
-    if g.groups > 1 and g.taps <= UNROLLED_TAPS:
-        return _float_conv_of_groups(a, b, correlation, numerics)
-    if g.rank == 0:
-        return jnp.einsum("nc,co->no", a, b, **numerics)
-    padding, lhs_dilation = g.padding, g.lhs_dilation
-    if correlation.pad_value != 0:  # lax pads with zeros only
-        a = pad_image(a, correlation.pad_value, g)
-        padding, lhs_dilation = ((0, 0),) * g.rank, (1,) * g.rank
-    spatial = "DHW"[-g.rank :]
-    return lax.conv_general_dilated(
-        a,
-        b,
-        g.strides,
-        padding,
-        lhs_dilation=lhs_dilation,
-        rhs_dilation=g.rhs_dilation,
-        dimension_numbers=(f"N{spatial}C", f"{spatial}IO", f"N{spatial}C"),
-        feature_group_count=g.groups,
-        **numerics,
-        **conv_out_sharding(a, b),
-    )
-
-
-def _result_type(a: jax.Array, numerics: dict[str, Any]) -> DTypeLike:
-    wide = numerics.get("preferred_element_type")
-    return a.dtype if wide is None else wide
-
-
-def _float_conv_of_groups(a: jax.Array, b: jax.Array, correlation: Correlation, numerics: dict[str, Any]) -> jax.Array:
-    """A product for each tap and group, of matrices or, with one channel a group, of elements.
-
-    They are added up in float32 at least, as lax does within a convolution.
-
-    XLA's gradient of `lax.conv_general_dilated` with groups is slow on a CPU: with it, that of 128 channels and a 3x3
-    window takes 5 times as long in 2 groups, and 67 times in 32 (examples/benchmarks/groups.py). And on a mesh of
-    several axes it is wrong: if images are sharded over one of them, the kernel's gradient is summed over the others.
-    """
-    g, dtype = correlation.geometry, _result_type(a, numerics)
-    wide = dtype if jnp.finfo(dtype).bits > 32 else jnp.float32
-    a, groups = pad_image(a, correlation.pad_value, g), g.groups
-    if g.channels_per_group == 1 and 1 < g.features // groups < VECTOR:  # each channel once for each of its outputs
-        a, groups = jnp.repeat(a, g.features // groups, axis=-1), g.features
-    a = a.reshape(*a.shape[:-1], groups, g.channels_per_group)
-    b = b.reshape(*b.shape[:-1], groups, g.features // groups)
-
-    def term(tap: tuple[int, ...]) -> jax.Array:
-        seen = see_through(tap, a, g)
-        if g.channels_per_group == 1:
-            return seen.astype(wide) * lax.expand_dims(b[tap][0].astype(wide), range(seen.ndim - 2))
-        if not conv_out_sharding(a, b):  # jax-metal contracts one axis only, but explicit axes may not be merged
-            seen = seen.reshape(-1, *seen.shape[-2:])
-        return jnp.einsum("...gc,cgo->...go", seen, b[tap], **{**numerics, "preferred_element_type": wide})
-
-    u = functools.reduce(jnp.add, map(term, np.ndindex(*g.window)))
-    return u.reshape(a.shape[0], *g.output, g.features).astype(dtype)
+    return jnp.where(bits, jnp.array(reading.one, dtype), jnp.array(reading.zero, dtype))

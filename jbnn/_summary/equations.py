@@ -15,7 +15,7 @@ def layer_of(eqn: Any) -> Layer | None:
     out = eqn.outvars[0].aval
     name = eqn.primitive.name
     if name == "jbnn_correlate":
-        g = eqn.params["correlation"].geometry
+        g = eqn.params["case"].geometry
         x = eqn.invars[0].aval
         pixels = g.image if any(d > 1 for d in g.lhs_dilation) else g.output
         return Layer(

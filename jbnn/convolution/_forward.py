@@ -1,16 +1,14 @@
 """The layers: floats in, floats out, one call of lax each."""
 
 import math
-from collections.abc import Sequence
 
 import jax
-import jax.numpy as jnp
 from jax.typing import ArrayLike, DTypeLike
 
-from jbnn._checks import check_dense_ranks, check_ranks, of_float
+from jbnn._arguments import as_float
 from jbnn._edges import EdgeMode
-from jbnn._geometry import Padding, conv_geometry, dense_geometry, transpose_geometry
-from jbnn._operator import Activation, as_image
+from jbnn._operator import Activation
+from jbnn._shapes import Padding, Sizes, conv_geometry, dense_geometry, transpose_geometry
 from jbnn.convolution._layer import Layer, Precision
 
 
@@ -18,9 +16,9 @@ def conv(
     x: ArrayLike,
     w: ArrayLike,
     *,
-    window_strides: int | Sequence[int] = 1,
+    window_strides: Sizes = 1,
     padding: Padding = "SAME",
-    rhs_dilation: int | Sequence[int] = 1,
+    rhs_dilation: Sizes = 1,
     feature_group_count: int = 1,
     edge_mode: EdgeMode = "zero",
     pad_value: float = 0,
@@ -71,13 +69,10 @@ def conv(
     References:
       `MPSCNNConvolution`, https://developer.apple.com/documentation/metalperformanceshaders/mpscnnconvolution
     """
-    x, w = as_image(x), of_float("w", jnp.asarray(w))
-    check_ranks(x, w)
+    x, w = as_float("x", x), as_float("w", w)
     geometry = conv_geometry(
-        x.shape[1:-1],
-        w.shape[:-2],
-        channels=x.shape[-1],
-        features=w.shape[-1],
+        x,
+        w,
         window_strides=window_strides,
         padding=padding,
         rhs_dilation=rhs_dilation,
@@ -90,9 +85,9 @@ def depthwise_conv(
     x: ArrayLike,
     w: ArrayLike,
     *,
-    window_strides: int | Sequence[int] = 1,
+    window_strides: Sizes = 1,
     padding: Padding = "SAME",
-    rhs_dilation: int | Sequence[int] = 1,
+    rhs_dilation: Sizes = 1,
     edge_mode: EdgeMode = "zero",
     pad_value: float = 0,
     bias: ArrayLike | None = None,
@@ -135,8 +130,7 @@ def depthwise_conv(
       [[  1.  -1.  10. -10.]
        [  2.  -2.  20. -20.]]
     """
-    x, w = as_image(x), of_float("w", jnp.asarray(w))
-    check_ranks(x, w)
+    x, w = as_float("x", x), as_float("w", w)
     *window, channels, multiplier = w.shape
     if channels != x.shape[-1]:
         raise ValueError(f"`w` must have shape (*K, C, M) with C = {x.shape[-1]} channels, but has shape {w.shape}")
@@ -160,11 +154,11 @@ def conv_transpose(
     x: ArrayLike,
     w: ArrayLike,
     *,
-    window_strides: int | Sequence[int] = 1,
+    window_strides: Sizes = 1,
     padding: Padding = "SAME",
-    rhs_dilation: int | Sequence[int] = 1,
+    rhs_dilation: Sizes = 1,
     feature_group_count: int = 1,
-    output_size: int | Sequence[int] | None = None,
+    output_size: Sizes | None = None,
     bias: ArrayLike | None = None,
     activation: Activation = None,
     precision: Precision = None,
@@ -209,13 +203,10 @@ def conv_transpose(
       `MPSCNNConvolutionTranspose`,
       https://developer.apple.com/documentation/metalperformanceshaders/mpscnnconvolutiontranspose
     """
-    x, w = as_image(x), of_float("w", jnp.asarray(w))
-    check_ranks(x, w)
+    x, w = as_float("x", x), as_float("w", w)
     geometry = transpose_geometry(
-        x.shape[1:-1],
-        w.shape[:-2],
-        channels=x.shape[-1],
-        features=w.shape[-1],
+        x,
+        w,
         window_strides=window_strides,
         padding=padding,
         rhs_dilation=rhs_dilation,
@@ -260,9 +251,8 @@ def dense(
       >>> print(jbnn.convolution.dense(jnp.array([1.0, 2.0]), jnp.eye(2), bias=jnp.array([0.0, 10.0])))
       [ 1. 12.]
     """
-    x, w = as_image(x), of_float("w", jnp.asarray(w))
-    check_dense_ranks(x, w)
-    geometry = dense_geometry(channels=x.shape[-1], features=w.shape[-1])
+    x, w = as_float("x", x), as_float("w", w)
+    geometry = dense_geometry(x, w)
     layer = Layer(geometry, precision=precision, preferred_element_type=preferred_element_type)
     y = layer.apply(x.reshape(math.prod(x.shape[:-1]), x.shape[-1]), w, bias, activation)
     return y.reshape(*x.shape[:-1], w.shape[-1])

@@ -17,13 +17,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike, DTypeLike
 
+from jbnn._arguments import as_float, as_index, as_kernel, at_least_float32, check_groups, per_axis
 from jbnn._binary import binary_conv, binary_conv_transpose
-from jbnn._bits import as_index, check_groups
-from jbnn._checks import check_dense_ranks, check_ranks, of_float
 from jbnn._edges import EdgeMode
-from jbnn._geometry import Padding, conv_geometry, dense_geometry, per_axis, transpose_geometry
-from jbnn._kernels.correlation import Mode
-from jbnn._operator import Quantizer, as_image, as_kernel, at_least_float32
+from jbnn._modes import Mode
+from jbnn._operator import Quantizer, as_image
+from jbnn._shapes import Padding, Sizes, conv_geometry, dense_geometry, transpose_geometry
 from jbnn.convolution._layer import Layer, Operand, Precision
 from jbnn.quantizers import ste_sign
 
@@ -52,17 +51,17 @@ def conv_gradient(
     *,
     wrt: Wrt | Sequence[Wrt] = EVERYTHING,
     transposed: bool = False,
-    window_strides: int | Sequence[int] = 1,
+    window_strides: Sizes = 1,
     padding: Padding = "SAME",
-    rhs_dilation: int | Sequence[int] = 1,
+    rhs_dilation: Sizes = 1,
     feature_group_count: int = 1,
-    output_size: int | Sequence[int] | None = None,
+    output_size: Sizes | None = None,
     edge_mode: EdgeMode = "zero",
     pad_value: float = 0,
     precision: Precision = None,
     preferred_element_type: DTypeLike | None = None,
-    input_size: int | Sequence[int] | None = None,
-    window: int | Sequence[int] | None = None,
+    input_size: Sizes | None = None,
+    window: Sizes | None = None,
 ) -> ConvGradient:
     """The gradient of `conv` or, with `transposed=True`, of `conv_transpose`, equal to `jax.vjp` of them.
 
@@ -108,7 +107,7 @@ def conv_gradient(
       `MPSCNNConvolutionGradient` and `MPSImageSizeEncodingState`,
       https://developer.apple.com/documentation/metalperformanceshaders/mpscnnconvolutiongradient
     """
-    parts, g = _parts(wrt), of_float("g", jnp.asarray(g))
+    parts, g = _parts(wrt), as_float("g", g)
     _check_given(x, w, parts)
     if parts == {"bias"} and (x is None or w is None):
         return ConvGradient(None, None, _bias_gradient(g))
@@ -122,23 +121,20 @@ def conv_gradient(
         depth, dtype = (*kernel.shape, 0, 0)[g.ndim - 2], kernel.dtype
         image = jax.ShapeDtypeStruct((g.shape[0], *sizes, depth * groups), dtype)
     if kernel is None:
-        check_groups(image.shape[-1], groups, "feature_group_count")
+        check_groups("feature_group_count", groups, image.shape[-1])
         kernel = jax.ShapeDtypeStruct((*taps, image.shape[-1] // groups, g.shape[-1]), image.dtype)
-    check_ranks(image, kernel)
     options: dict[str, Any] = {
-        "channels": image.shape[-1],
-        "features": kernel.shape[-1],
         "window_strides": window_strides,
         "padding": padding,
         "rhs_dilation": rhs_dilation,
         "feature_group_count": groups,
     }
     if transposed:
-        geometry = transpose_geometry(image.shape[1:-1], kernel.shape[:-2], output_size=output_size, **options)
+        geometry = transpose_geometry(image, kernel, output_size=output_size, **options)
         if edge_mode != "zero":
             raise ValueError(f'`edge_mode` must be "zero" where `transposed` is True, but was {edge_mode!r}')
     else:
-        geometry = conv_geometry(image.shape[1:-1], kernel.shape[:-2], **options)
+        geometry = conv_geometry(image, kernel, **options)
         _refuse_output_size(output_size)
     layer = Layer(geometry, edge_mode, pad_value, precision, preferred_element_type)
     shape = (image.shape[0], *geometry.output, geometry.features)
@@ -179,7 +175,7 @@ def dense_gradient(
       >>> print(gradient.input[0], gradient.kernel[:, 0], gradient.bias)
       [30. 40.] [10. 20.] [10.]
     """
-    parts, g = _parts(wrt), of_float("g", jnp.asarray(g))
+    parts, g = _parts(wrt), as_float("g", g)
     _check_given(x, w, parts)
     if g.ndim < 1:
         raise ValueError(f"`g` must have shape (…, O), but has shape {g.shape}")
@@ -190,9 +186,8 @@ def dense_gradient(
         image = jax.ShapeDtypeStruct((*g.shape[:-1], *kernel.shape[:1]), kernel.dtype)
     if kernel is None:
         kernel = jax.ShapeDtypeStruct((*image.shape[-1:], *g.shape[-1:]), image.dtype)
-    check_dense_ranks(image, kernel)
     layer = Layer(
-        dense_geometry(channels=image.shape[-1], features=kernel.shape[-1]),
+        dense_geometry(image, kernel),
         precision=precision,
         preferred_element_type=preferred_element_type,
     )
@@ -212,11 +207,11 @@ def binary_conv_gradient(
     wrt: Wrt | Sequence[Wrt] = EVERYTHING,
     transposed: bool = False,
     mode: Mode = "xnor",
-    window_strides: int | Sequence[int] = 1,
+    window_strides: Sizes = 1,
     padding: Padding = "SAME",
-    rhs_dilation: int | Sequence[int] = 1,
+    rhs_dilation: Sizes = 1,
     feature_group_count: int = 1,
-    output_size: int | Sequence[int] | None = None,
+    output_size: Sizes | None = None,
     pad_value: float = 0,
     input_bias: ArrayLike | None = None,
     input_scale: ArrayLike | None = None,
@@ -264,12 +259,12 @@ def binary_conv_gradient(
       >>> print(gradient.input[0, :, 0], gradient.kernel[0, 0], gradient.bias)
       [1. 0. 1.] [1.] [3.]
     """
-    parts, g = _parts(wrt), of_float("g", jnp.asarray(g))
+    parts, g = _parts(wrt), as_float("g", g)
     if x is None or w is None:
         if parts == {"bias"}:
             return ConvGradient(None, None, _bias_gradient(g))
         raise ValueError(f'`{"x" if x is None else "w"}` must be given unless `wrt` is "bias" alone, but was None')
-    x, w = as_image(x), as_kernel(w)
+    x, w = as_image(x, mode), as_kernel(w)
     if "kernel" in parts and w.dtype == jnp.uint32:
         raise TypeError('`w` must be a latent kernel where "kernel" is in `wrt`, but has dtype uint32')
     options: dict[str, Any] = {
@@ -351,7 +346,7 @@ def _stands_for(name: str, value: Any, operand_name: str, operand: Any, rank: in
 
 
 def _shaped(name: str, operand: ArrayLike | None) -> Any:
-    return None if operand is None else of_float(name, jnp.asarray(operand))
+    return None if operand is None else as_float(name, operand)
 
 
 def _check_cotangent(g: jax.Array, shape: tuple[int, ...], dtype: DTypeLike) -> None:

@@ -7,13 +7,13 @@ import jax.numpy as jnp
 from jax import dtypes, lax
 from jax.typing import ArrayLike, DTypeLike
 
-from jbnn._checks import check_pad_value, per_channel
+from jbnn._arguments import at_least_float32, check_activation, last_axis, per_channel
 from jbnn._edges import EdgeMode, check_edge_mode, continue_image, continues
+from jbnn._float_conv import float_conv
 from jbnn._geometry import Geometry
 from jbnn._jax_versions import DIFFERENTIATES_WIDER_CONVOLUTIONS
-from jbnn._kernels.correlation import Correlation
-from jbnn._kernels.unpacked import float_conv
-from jbnn._operator import Activation, at_least_float32, last_axis
+from jbnn._modes import check_pad_value
+from jbnn._operator import Activation
 
 Precision = lax.PrecisionLike
 Operand = jax.Array | jax.ShapeDtypeStruct
@@ -30,7 +30,7 @@ class Layer:
     preferred_element_type: DTypeLike | None = None
 
     def __post_init__(self) -> None:
-        check_pad_value("binary_weights", self.pad_value)
+        check_pad_value(self.pad_value, "binary_weights")
         check_edge_mode(self.edge_mode, self.pad_value)
         wide = self.preferred_element_type
         if wide is not None and not jnp.issubdtype(wide, jnp.floating):
@@ -51,7 +51,8 @@ class Layer:
         return float_conv(
             x,
             w,
-            Correlation(g, "binary_weights", self.pad_value),
+            g,
+            outside=self.pad_value,
             precision=self.precision,
             preferred_element_type=self.preferred_element_type,
         )
@@ -63,8 +64,7 @@ class Layer:
         wide = at_least_float32(dtype)
         if bias is not None:
             bias = per_channel("bias", bias, self.geometry.features, "O", wide)
-        if not (activation is None or callable(activation)):
-            raise TypeError(f"`activation` must be a function or None, but was {activation!r}")
+        check_activation(activation)
         u = self.correlate(x, w)
         if bias is None and activation is None:
             return u
@@ -74,9 +74,6 @@ class Layer:
         return (v if activation is None else activation(v)).astype(dtype)
 
     def check_operands(self, x: Operand, w: Operand) -> None:
-        depth = self.geometry.channels_per_group
-        if w.shape[-2] != depth:
-            raise ValueError(f"`w` must have C / groups = {depth} input channels, but has shape {w.shape}")
         if w.dtype != x.dtype:
             raise TypeError(f"`w` must have the dtype of `x`, {x.dtype}, but has dtype {w.dtype}")
         wide = self.result_type(x.dtype)

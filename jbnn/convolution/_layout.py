@@ -8,8 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jbnn._bits import as_index, check_groups
-from jbnn._geometry import per_axis
+from jbnn._arguments import as_index, check_groups, per_axis
 
 Order = Literal["dcr", "crd"]
 
@@ -135,7 +134,7 @@ def transpose_kernel(w: ArrayLike, *, feature_group_count: int = 1) -> jax.Array
         raise ValueError(f"`w` must have shape (*K, O/G, C) with one to three window axes, but has shape {w.shape}")
     groups = as_index("feature_group_count", feature_group_count)
     *window, depth, channels = w.shape
-    check_groups(channels, groups, "feature_group_count")
+    check_groups("feature_group_count", groups, channels)
     w = jnp.flip(w, range(len(window))).reshape(*window, depth, groups, channels // groups)
     return jnp.moveaxis(w, -1, -3).swapaxes(-1, -2).reshape(*window, channels // groups, groups * depth)
 

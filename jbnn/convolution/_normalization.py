@@ -7,9 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
 
-from jbnn._bits import as_index
-from jbnn._checks import of_float
-from jbnn._operator import at_least_float32
+from jbnn._arguments import as_float, as_index, at_least_float32
 
 
 def cross_channel_normalization(
@@ -47,7 +45,7 @@ def cross_channel_normalization(
       `MPSCNNCrossChannelNormalization`,
       https://developer.apple.com/documentation/metalperformanceshaders/mpscnncrosschannelnormalization
     """
-    x = of_float("x", jnp.asarray(x))
+    x = as_float("x", x)
     if x.ndim == 0:
         raise ValueError("`x` must have shape (…, C), but has shape ()")
     size = as_index("kernel_size", kernel_size)

@@ -4,8 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jbnn._checks import per_channel
-from jbnn._operator import last_axis
+from jbnn._arguments import last_axis, per_channel
 
 
 def dequantize_linear(w: ArrayLike, minimum: ArrayLike, maximum: ArrayLike) -> jax.Array:

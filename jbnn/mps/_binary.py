@@ -4,9 +4,10 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from jbnn._arguments import as_float, at_least_float32
 from jbnn._binary import binary_conv
-from jbnn._kernels.correlation import Mode
-from jbnn._operator import Quantizer, as_image, at_least_float32
+from jbnn._modes import Mode
+from jbnn._operator import Quantizer
 from jbnn.mps._borders import with_borders
 from jbnn.mps._descriptor import ConvolutionDescriptor
 from jbnn.mps._destination import Position, Rectangle, as_destination, into
@@ -110,7 +111,7 @@ def binary_convolution(
     References:
       https://developer.apple.com/documentation/metalperformanceshaders/mpscnnbinaryconvolution
     """
-    x = as_image(x)
+    x = as_float("x", x)
     descriptor = check_source(x, source)
     target = as_destination(destination, x, descriptor)
     placement = place(x.shape[1:3], descriptor, padding=padding, offset=offset, clip=clip, destination=target)
@@ -187,7 +188,7 @@ def binary_fully_connected(
     References:
       https://developer.apple.com/documentation/metalperformanceshaders/mpscnnbinaryfullyconnected
     """
-    x = as_image(x)
+    x = as_float("x", x)
     descriptor = check_source(x, source)
     _check_fully_connected(x, descriptor)
     return _binary(

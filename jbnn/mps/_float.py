@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike, DTypeLike
 
-from jbnn._geometry import conv_geometry
-from jbnn._operator import as_image, at_least_float32
+from jbnn._arguments import as_float, at_least_float32
+from jbnn._shapes import conv_geometry
 from jbnn.convolution import ConvGradient, conv, conv_gradient, conv_transpose
 from jbnn.mps._borders import edge_name
 from jbnn.mps._descriptor import ConvolutionDescriptor
@@ -68,7 +68,7 @@ def convolution(
     References:
       https://developer.apple.com/documentation/metalperformanceshaders/mpscnnconvolution
     """
-    x = as_image(x)
+    x = as_float("x", x)
     descriptor = check_source(x, source)
     target = as_destination(destination, x, descriptor)
     placement = place(x.shape[1:3], descriptor, padding=padding, offset=offset, clip=clip, destination=target)
@@ -144,7 +144,7 @@ def convolution_transpose(
     References:
       https://developer.apple.com/documentation/metalperformanceshaders/mpscnnconvolutiontranspose
     """
-    x = as_image(x)
+    x = as_float("x", x)
     descriptor = check_source(x, source)
     target = as_destination(destination, x, descriptor)
     placement = place_transposed(
@@ -221,7 +221,7 @@ def convolution_gradient(
     References:
       https://developer.apple.com/documentation/metalperformanceshaders/mpscnnconvolutiongradient
     """
-    x, g = as_image(x), jnp.asarray(g)
+    x, g = as_float("x", x), jnp.asarray(g)
     descriptor = check_source(x, source)
     option = as_member("option", option, GradientOption)
     if descriptor.batch_normalization is not None:
@@ -261,11 +261,10 @@ def convolution_gradient(
 
 def _result_shape(x: jax.Array, descriptor: ConvolutionDescriptor, placement: Placement) -> tuple[int, ...]:
     """The shape of a convolution's result, sub-pixels included."""
+    depth = descriptor.input_feature_channels // descriptor.feature_group_count
     geometry = conv_geometry(
-        x.shape[1:3],
-        descriptor.window,
-        channels=x.shape[-1],
-        features=descriptor.output_feature_channels,
+        x,
+        jax.ShapeDtypeStruct((*descriptor.window, depth, descriptor.output_feature_channels), x.dtype),
         window_strides=descriptor.window_strides,
         padding=placement.pairs,
         rhs_dilation=descriptor.rhs_dilation,
