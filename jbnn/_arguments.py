@@ -6,7 +6,7 @@ Every refusal names the argument, what it must be and what it was. Dtypes are ju
 
 import numbers
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -24,18 +24,6 @@ def as_index(name: str, value: Any) -> int:
         return operator.index(value)
     except TypeError:
         raise TypeError(f"`{name}` must be an integer, but was {value!r}") from None
-
-
-def per_axis(name: str, value: int | Sequence[int], rank: int, *, least: int | None = 1) -> tuple[int, ...]:
-    """A scalar for every axis, or one integer an axis."""
-    try:
-        values = tuple(map(operator.index, value if np.iterable(value) else (value,) * rank))
-    except TypeError:
-        raise TypeError(f"`{name}` must be an integer or {rank} integers, but was {value!r}") from None
-    if len(values) != rank or (least is not None and any(v < least for v in values)):
-        bound = "" if least is None else f", each at least {least}"
-        raise ValueError(f"`{name}` must be an integer or {rank} integers{bound}, but was {value!r}")
-    return values
 
 
 def check_groups(name: str, groups: int, channels: int) -> None:
@@ -81,6 +69,13 @@ def as_float(name: str, value: ArrayLike, otherwise: str = "", *others: DTypeLik
     accepted = [jnp.dtype(dtype) for dtype in (*FLOATS, *others)]
     must = f"have dtype float32, bfloat16, float16 or float64{otherwise}"
     return as_array(name, value, lambda dtype: dtype in accepted, must)
+
+
+def as_image(value: ArrayLike, *, pixels: bool) -> jax.Array:
+    """`x` in a dtype that the operators take; where it is not quantized, 8-bit pixels too."""
+    if pixels:
+        return as_float("x", value, ", uint8 or int8", jnp.uint8, jnp.int8)
+    return as_float("x", value)
 
 
 def as_words(name: str, value: ArrayLike) -> jax.Array:

@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jbnn._arguments import as_kernel
-from jbnn._operator import Activation, Mode, Options, Quantizer, apply, as_image
+from jbnn._arguments import as_image, as_kernel
+from jbnn._operator import apply
+from jbnn._options import Activation, Mode, Quantizer, formula
 from jbnn._shapes import Padding, Sizes, conv_geometry, dense_geometry, transpose_geometry
 from jbnn.quantizers import ste_sign
 
@@ -92,7 +93,7 @@ def binary_conv(
       `MPSCNNBinaryConvolution`, whose formula this is.
       https://developer.apple.com/documentation/metalperformanceshaders/mpscnnbinaryconvolution
     """
-    x, w = as_image(x, mode), as_kernel(w)
+    x, w = as_image(x, pixels=mode == "binary_weights"), as_kernel(w)
     geometry = conv_geometry(
         x,
         w,
@@ -101,7 +102,9 @@ def binary_conv(
         rhs_dilation=rhs_dilation,
         feature_group_count=feature_group_count,
     )
-    options = Options(
+    f = formula(
+        x,
+        geometry,
         mode=mode,
         pad_value=pad_value,
         input_bias=input_bias,
@@ -114,7 +117,7 @@ def binary_conv(
         kernel_quantizer=kernel_quantizer,
         implementation=implementation,
     )
-    return apply(x, w, geometry, options)
+    return apply(x, w, f)
 
 
 def binary_conv_transpose(
@@ -182,7 +185,7 @@ def binary_conv_transpose(
        [8. 8. 8. 8.]
        [8. 8. 8. 8.]]
     """
-    x, w = as_image(x, mode), as_kernel(w)
+    x, w = as_image(x, pixels=mode == "binary_weights"), as_kernel(w)
     geometry = transpose_geometry(
         x,
         w,
@@ -192,7 +195,9 @@ def binary_conv_transpose(
         feature_group_count=feature_group_count,
         output_size=output_size,
     )
-    options = Options(
+    f = formula(
+        x,
+        geometry,
         mode=mode,
         pad_value=pad_value,
         input_bias=input_bias,
@@ -205,7 +210,7 @@ def binary_conv_transpose(
         kernel_quantizer=kernel_quantizer,
         implementation=implementation,
     )
-    return apply(x, w, geometry, options)
+    return apply(x, w, f)
 
 
 def binary_dense(
@@ -255,9 +260,11 @@ def binary_dense(
       >>> print(jbnn.binary_dense(x, w, bias=jnp.array([10.0, 0.0])))
       [[11.  1.]]
     """
-    x, w = as_image(x, mode), as_kernel(w)
+    x, w = as_image(x, pixels=mode == "binary_weights"), as_kernel(w)
     geometry = dense_geometry(x, w)
-    options = Options(
+    f = formula(
+        x,
+        geometry,
         mode=mode,
         pad_value=0,
         input_bias=input_bias,
@@ -270,7 +277,7 @@ def binary_dense(
         kernel_quantizer=kernel_quantizer,
         implementation=implementation,
     )
-    return apply(x, w, geometry, options)
+    return apply(x, w, f)
 
 
 def alpha(w: ArrayLike) -> jax.Array:

@@ -9,35 +9,19 @@ that end go to the kernel as one.
 
 import dataclasses
 import math
-from collections.abc import Callable
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.typing import ArrayLike
 
 from jbnn import activations
-from jbnn._arguments import (
-    array_from,
-    as_float,
-    at_least_float32,
-    check_activation,
-    check_flag,
-    last_axis,
-    per_channel,
-)
+from jbnn._arguments import array_from, at_least_float32, last_axis
 from jbnn._beta import beta
-from jbnn._geometry import Geometry
 from jbnn._gradient import correlate, kernel_words
-from jbnn._kernels.case import Affine, Case, Clamp, Reading
-from jbnn._kernels.choose import check_case
+from jbnn._kernels.case import Affine, Clamp
 from jbnn._kernels.primitive import correlate_words
-from jbnn._modes import READINGS, Mode, check_pad_value, readings
-from jbnn._quantized import Quantizer, check_quantizer, quantized
-from jbnn._shapes import check_known_size
-
-Activation = Callable[[jax.Array], jax.Array] | None
+from jbnn._options import Activation, Formula
+from jbnn._quantized import quantized
 
 # The activations that an `Affine` can express, recognised by identity.
 _CLAMPS: tuple[tuple[Activation, Clamp], ...] = (
@@ -49,97 +33,37 @@ _CLAMPS: tuple[tuple[Activation, Clamp], ...] = (
 )
 
 
-class Options(NamedTuple):
-    """What a caller writes beside x, w and the geometry."""
-
-    mode: Mode
-    pad_value: float
-    input_bias: ArrayLike | None
-    input_scale: ArrayLike | None
-    scale: ArrayLike | None
-    bias: ArrayLike | None
-    beta_scaling: bool
-    activation: Activation
-    input_quantizer: Quantizer
-    kernel_quantizer: Quantizer
-    implementation: str | None
-
-
-def as_image(x: ArrayLike, mode: str) -> jax.Array:
-    """x as an array of a dtype that the mode takes: pixels of 8 bits too where it is not quantized."""
-    if mode == "binary_weights":
-        return as_float("x", x, ', uint8 or int8 with mode="binary_weights"', jnp.uint8, jnp.int8)
-    return as_float("x", x)
-
-
-def apply(x: jax.Array, w: jax.Array, geometry: Geometry, options: Options) -> jax.Array:
+def apply(x: jax.Array, w: jax.Array, f: Formula) -> jax.Array:
     """The operator of x (N, *S, C), or of a dense layer's x (…, C), and w."""
-    o, batch, dtype = options, x.shape[:1], at_least_float32(x.dtype)
-    case = _checked(x, w, geometry, o)
-    pixels = jnp.issubdtype(x.dtype, jnp.integer)
+    case, dtype, pixels = f.case, at_least_float32(x.dtype), jnp.issubdtype(x.dtype, jnp.integer)
+    batch, geometry = x.shape[:1], f.case.geometry
     if geometry.rank == 0:
         batch, x = x.shape[:-1], x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
-    scale = None if o.scale is None else per_channel("scale", o.scale, geometry.features, "O", dtype)
-    bias = None if o.bias is None else per_channel("bias", o.bias, geometry.features, "O", dtype)
-
-    z = _affine(x, o, geometry) if case.counts or o.input_bias is not None or o.input_scale is not None else x
-    a = quantized("input_quantizer", z, o.input_quantizer, case.left) if isinstance(case.left, Reading) else z
+    z = _affine(x, f)
+    a = quantized("input_quantizer", z.astype(dtype), f.input_quantizer, case.reading) if case.counts else z
     b = w
     if w.dtype != jnp.uint32:
         wide = w.astype(at_least_float32(w.dtype))  # rounding first could turn a tiny -w into 0, whose sign is +1
-        b = quantized("kernel_quantizer", wide, o.kernel_quantizer, case.right).astype(dtype)
+        b = quantized("kernel_quantizer", wide, f.kernel_quantizer, case.right).astype(dtype)
 
-    if pixels and scale is None and bias is None and o.activation is None:
-        u = correlate_words(x, kernel_words(b, case), case, implementation=o.implementation)
+    if pixels and f.scale is None and f.bias is None and f.activation is None:
+        u = correlate_words(x, kernel_words(b, case), case, implementation=f.implementation)
         return u.reshape(*batch, *u.shape[1:])
     out = dtype if pixels else x.dtype
-    clamp = [clamp for known, clamp in _CLAMPS if known is o.activation]
-    if clamp and not o.beta_scaling and dtype == jnp.float32:
+    clamp = [clamp for known, clamp in _CLAMPS if known is f.activation]
+    if clamp and not f.beta_scaling and dtype == jnp.float32:
         case = dataclasses.replace(case, result=Affine(np.dtype(out), clamp[0]))
-        y = correlate(a, b, scale, bias, case, o.activation, o.implementation)
+        y = correlate(a, b, f.scale, f.bias, case, f.activation, f.implementation)
         return y.reshape(*batch, *y.shape[1:])
-    v = correlate(a, b, None, None, case, None, o.implementation)
-    v = v if scale is None else v * last_axis(scale, v)
-    v = v * beta(z.astype(dtype), geometry) if o.beta_scaling else v
-    v = v if bias is None else v + last_axis(bias, v)
+    v = correlate(a, b, None, None, case, None, f.implementation)
+    v = v if f.scale is None else v * last_axis(f.scale, v)
+    v = v * beta(z.astype(dtype), geometry) if f.beta_scaling else v
+    v = v if f.bias is None else v + last_axis(f.bias, v)
     v = v.reshape(*batch, *v.shape[1:])
-    return (v if o.activation is None else array_from("activation", o.activation(v))).astype(out)
+    return (v if f.activation is None else array_from("activation", f.activation(v))).astype(out)
 
 
-def _affine(x: jax.Array, o: Options, geometry: Geometry) -> jax.Array:
-    z = x.astype(at_least_float32(x.dtype))
-    if o.input_bias is not None:
-        z = z + last_axis(per_channel("input_bias", o.input_bias, geometry.channels, "C", z.dtype), z)
-    if o.input_scale is not None:
-        z = z * last_axis(per_channel("input_scale", o.input_scale, geometry.channels, "C", z.dtype), z)
-    return z
-
-
-def _checked(x: jax.Array, w: jax.Array, geometry: Geometry, o: Options) -> Case:
-    """The case that the options ask for, once all of them are right."""
-    left, right = readings(o.mode, tuple(READINGS))
-    check_pad_value(o.pad_value, o.mode)
-    if left is not None:
-        check_known_size(geometry)
-    check_quantizer("input_quantizer", o.input_quantizer, left)
-    check_quantizer("kernel_quantizer", o.kernel_quantizer, right)
-    check_flag("beta_scaling", o.beta_scaling)
-    check_activation(o.activation)
-    if jnp.issubdtype(x.dtype, jnp.integer):
-        _check_pixels(x.dtype, o)
-    wide = o.input_bias is not None or o.input_scale is not None
-    real = np.dtype(at_least_float32(x.dtype) if wide else x.dtype)
-    case = Case(geometry, real if left is None else left, right, o.pad_value)
-    check_case(o.implementation, case)
-    return case
-
-
-def _check_pixels(dtype: np.dtype, o: Options) -> None:
-    """Pixels of 8 bits are convolved as they are."""
-    given = {"input_bias": o.input_bias is not None, "input_scale": o.input_scale is not None}
-    for name, is_given in (given | {"beta_scaling": bool(o.beta_scaling)}).items():
-        if is_given:
-            raise TypeError(f"`x` must be floating where `{name}` is given, but has dtype {dtype}")
-    low, high = np.iinfo(dtype).min, np.iinfo(dtype).max
-    if not (low <= o.pad_value <= high and o.pad_value == int(o.pad_value)):
-        raise ValueError(f"`pad_value` must be an integer in [{low}, {high}] of {dtype} `x`, but was {o.pad_value!r}")
+def _affine(x: jax.Array, f: Formula) -> jax.Array:
+    """z: x itself, or in float32 at least."""
+    z = x if f.input_bias is None else x.astype(f.input_bias.dtype) + last_axis(f.input_bias, x)
+    return z if f.input_scale is None else z.astype(f.input_scale.dtype) * last_axis(f.input_scale, x)

@@ -12,8 +12,8 @@ from jbnn._geometry import Geometry
 from jbnn._kernels.case import Bits, Case
 from jbnn._kernels.choose import check_case
 from jbnn._kernels.primitive import correlate_words
-from jbnn._modes import BitMode, check_pad_value, readings
-from jbnn._shapes import Padding, Sizes, check_known_size, conv_geometry, dense_geometry
+from jbnn._options import BitMode, check_pad_value, readings
+from jbnn._shapes import Padding, Sizes, conv_geometry, dense_geometry
 from jbnn._threshold import Threshold, as_threshold
 
 
@@ -153,7 +153,6 @@ def _correlate(
     left, right = readings(mode, ("xnor", "and"))
     assert left is not None
     check_pad_value(pad_value, mode)
-    check_known_size(geometry)
     terms = () if threshold is None else as_threshold(threshold, geometry.features)
     case = Case(geometry, left, right, pad_value, None if threshold is None else Bits())
     check_case(implementation, case)

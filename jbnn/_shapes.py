@@ -5,12 +5,14 @@ stands every check of shapes, so each message shows those of x and w both. Below
 """
 
 import dataclasses
+import operator
 from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from jbnn._arguments import as_index, check_groups, per_axis
+from jbnn._arguments import as_index
 from jbnn._bits import words_per_group
 from jbnn._geometry import Geometry, Pair, span
 
@@ -121,11 +123,16 @@ def check_image(name: str, x: Operand) -> None:
         )
 
 
-def check_known_size(geometry: Geometry) -> None:
-    """Words are counted row by row, so rows must be numbers: of an exported program the batch alone may be a symbol."""
-    if not all(isinstance(n, int) for n in geometry.image):
-        sizes = ", ".join(map(str, geometry.image))
-        raise ValueError(f"`x` must have spatial axes of known size, but they are ({sizes}); only N may be symbolic")
+def per_axis(name: str, value: int | Sequence[int], rank: int, *, least: int | None = 1) -> tuple[int, ...]:
+    """A scalar for every axis, or one integer an axis."""
+    try:
+        values = tuple(map(operator.index, value if np.iterable(value) else (value,) * rank))
+    except TypeError:
+        raise TypeError(f"`{name}` must be an integer or {rank} integers, but was {value!r}") from None
+    if len(values) != rank or (least is not None and any(v < least for v in values)):
+        bound = "" if least is None else f", each at least {least}"
+        raise ValueError(f"`{name}` must be an integer or {rank} integers{bound}, but was {value!r}")
+    return values
 
 
 def _check_window(x: Operand, w: Operand) -> None:
@@ -144,10 +151,10 @@ def _channels(x: Operand, w: Operand, channels: int | None, groups: int) -> int:
     if channels < 0:
         raise ValueError(f"`channels` must not be negative, but was {channels}")
     shapes = f"`x` has shape {x.shape} and `w` {w.shape}"
-    try:
-        check_groups("feature_group_count", groups, channels)
-    except ValueError as error:
-        raise ValueError(f"{error}; {shapes}") from None
+    if groups < 1 or channels % groups:
+        raise ValueError(
+            f"`feature_group_count` must be positive and divide the {channels} channels, but was {groups}; {shapes}"
+        )
     if w.shape[-1] % groups:
         raise ValueError(f"`w` must have output channels that `feature_group_count` = {groups} divides, but {shapes}")
     depth = channels // groups

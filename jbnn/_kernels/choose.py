@@ -50,6 +50,10 @@ def device_kind(platform: str) -> str | None:
 
 def check_case(implementation: str | None, case: Case) -> None:
     """Refuses, while tracing, a name that no kernel has, and a case that no kernel, or not the named one, can do."""
+    if case.counts and not all(isinstance(n, int) for n in case.geometry.image):
+        # Words are counted row by row; of an exported program the batch alone may be a symbol.
+        sizes = ", ".join(map(str, case.geometry.image))
+        raise ValueError(f"`x` must have spatial axes of known size, but they are ({sizes}); only N may be symbolic")
     if case.sums == np.int32 and case.largest_sum > np.iinfo(np.int32).max:
         raise ValueError(f"`w` must have a window whose sums int32 can hold, but they may be {case.largest_sum}")
     if implementation is None:

@@ -7,7 +7,7 @@ from jax.typing import ArrayLike, DTypeLike
 
 from jbnn._arguments import as_float
 from jbnn._edges import EdgeMode
-from jbnn._operator import Activation
+from jbnn._options import Activation
 from jbnn._shapes import Padding, Sizes, conv_geometry, dense_geometry, transpose_geometry
 from jbnn.convolution._layer import Layer, Precision
 

@@ -17,12 +17,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike, DTypeLike
 
-from jbnn._arguments import as_float, as_index, as_kernel, at_least_float32, check_groups, per_axis
+from jbnn._arguments import as_float, as_image, as_index, as_kernel, at_least_float32, check_groups
 from jbnn._binary import binary_conv, binary_conv_transpose
 from jbnn._edges import EdgeMode
-from jbnn._modes import Mode
-from jbnn._operator import Quantizer, as_image
-from jbnn._shapes import Padding, Sizes, conv_geometry, dense_geometry, transpose_geometry
+from jbnn._options import Mode, Quantizer
+from jbnn._shapes import Padding, Sizes, conv_geometry, dense_geometry, per_axis, transpose_geometry
 from jbnn.convolution._layer import Layer, Operand, Precision
 from jbnn.quantizers import ste_sign
 
@@ -264,7 +263,7 @@ def binary_conv_gradient(
         if parts == {"bias"}:
             return ConvGradient(None, None, _bias_gradient(g))
         raise ValueError(f'`{"x" if x is None else "w"}` must be given unless `wrt` is "bias" alone, but was None')
-    x, w = as_image(x, mode), as_kernel(w)
+    x, w = as_image(x, pixels=mode == "binary_weights"), as_kernel(w)
     if "kernel" in parts and w.dtype == jnp.uint32:
         raise TypeError('`w` must be a latent kernel where "kernel" is in `wrt`, but has dtype uint32')
     options: dict[str, Any] = {

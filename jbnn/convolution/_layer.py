@@ -12,8 +12,7 @@ from jbnn._edges import EdgeMode, check_edge_mode, continue_image, continues
 from jbnn._float_conv import float_conv
 from jbnn._geometry import Geometry
 from jbnn._jax_versions import DIFFERENTIATES_WIDER_CONVOLUTIONS
-from jbnn._modes import check_pad_value
-from jbnn._operator import Activation
+from jbnn._options import Activation, check_pad_value
 
 Precision = lax.PrecisionLike
 Operand = jax.Array | jax.ShapeDtypeStruct

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jbnn._arguments import as_index, check_groups, per_axis
+from jbnn._arguments import as_index, check_groups
+from jbnn._shapes import per_axis
 
 Order = Literal["dcr", "crd"]
 

@@ -6,8 +6,7 @@ from jax.typing import ArrayLike
 
 from jbnn._arguments import as_float, at_least_float32
 from jbnn._binary import binary_conv
-from jbnn._modes import Mode
-from jbnn._operator import Quantizer
+from jbnn._options import Mode, Quantizer
 from jbnn.mps._borders import with_borders
 from jbnn.mps._descriptor import ConvolutionDescriptor
 from jbnn.mps._destination import Position, Rectangle, as_destination, into
