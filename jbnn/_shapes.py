@@ -160,22 +160,28 @@ def _channels(x: Operand, w: Operand, channels: int | None, groups: int) -> int:
     depth = channels // groups
     words = words_per_group(depth)
     if x.dtype == jnp.uint32 and x.shape[-1] != groups * words:
-        raise ValueError(f"`x` must have {groups * words} words for {channels} channels in {groups} groups; {shapes}")
-    expected, what = (words, "words of") if w.dtype == jnp.uint32 else (depth, "")
+        hint = ": were its words packed along another axis?" if x.ndim > 2 and x.shape[1] == groups * words else ""
+        raise ValueError(
+            f"`x` must have {groups * words} words for {channels} channels in {groups} groups, but {shapes}{hint}"
+        )
+    expected, what = (words, "words of 32") if w.dtype == jnp.uint32 else (depth, "channels")
     if w.shape[-2] != expected:
-        holds = " ".join(filter(None, [str(expected), what, f"C / groups = {depth} input channels"]))
-        raise ValueError(f"`w` must have {holds} on its axis -2, but {shapes}{_likely_cause(x, w, groups)}")
+        raise ValueError(
+            f"`w` must have {expected} {what} on its axis -2, for C / groups = {depth} input channels, "
+            f"but {shapes}{_likely_cause(x, w, groups)}"
+        )
     return channels
 
 
 def _likely_cause(x: Operand, w: Operand, groups: int) -> str:
     """A question that helps where the shapes look like another library's layout."""
-    packed = w.dtype == jnp.uint32
-    if packed and w.shape[-2] == x.shape[-1] // groups:
-        return ": were the words packed along another axis? A kernel is packed with `pack(w, axis=-2)`"
-    if not packed and w.ndim > 2 and w.shape[1] == x.shape[-1] // groups:
+    depth = x.shape[-1] // groups
+    if w.dtype == jnp.uint32:
+        forgotten = x.dtype != jnp.uint32 and w.shape[-2] == depth
+        return ": were its words packed along another axis? A kernel takes `pack(w, axis=-2)`" if forgotten else ""
+    if w.ndim > 2 and w.shape[1] == depth and max(w.shape[2:]) <= min(w.shape[:2]):
         return ": is `w` laid out (O, C, *K)? Here it is (*K, C/G, O)"
-    if not packed and x.ndim > 2 and w.shape[-2] * groups == x.shape[1]:
+    if x.ndim > 2 and w.shape[-2] * groups == x.shape[1]:
         return ": is `x` laid out (N, C, *S)? Here it is (N, *S, C)"
     return ""
 
