@@ -47,17 +47,18 @@ def binary_conv(
     Under xnor and `and` a and B become words of 32 bits, and u is an exact integer, the same on every implementation.
 
     Args:
-      x: (N, *S, C), with one, two or three spatial axes; float32, bfloat16 or float16 (float64 under x64).
+      x: (N, *S, C), with one, two or three spatial axes; float32, bfloat16 or float16 (float64 under x64). Under
+        binary_weights also uint8 or int8: pixels, whose sums are exact.
       w: a latent kernel (*K, C/G, O) of such a dtype, or `uint32` words (*K, ceil(C/G/32), O) from
         `pack(w, axis=-2)`, which `kernel_quantizer` leaves alone and which have no gradient.
       mode: "xnor", "and" or "binary_weights".
       window_strides: an integer, or one for each spatial axis.
-      padding: "SAME", "VALID" or a pair (low, high) for each spatial axis; negative values crop.
+      padding: "SAME", "SAME_LOWER", "VALID" or a pair (low, high) for each spatial axis; negative values crop.
       rhs_dilation: dilation of the window; an integer, or one for each spatial axis.
       feature_group_count: G, a divisor of C and of O.
       pad_value: what a tap outside the image holds after quantization. xnor: 0 (contributes nothing), +1 or -1.
         and: 0 or 1. binary_weights: the value of z there.
-      input_bias: scalar or (C,), added first.
+      input_bias: scalar or (C,), added first. Of a z so small that the device flushes it to 0 the sign is +1.
       input_scale: scalar or (C,), multiplied second.
       scale: scalar or (O,); XNOR-Net's is `alpha(w)`.
       bias: scalar or (O,); neither scaled nor multiplied with beta.
@@ -69,10 +70,12 @@ def binary_conv(
       implementation: None picks what is fastest where the program will run. A name is used or refused.
 
     Returns:
-      (N, *S', O) in the dtype of x. Everything but u is computed in float32 (float64 if x is), and cast once.
+      (N, *S', O) in the dtype of x. Everything but u is computed in float32 (float64 if x is), and cast once. Of
+      8-bit x int32 sums, or float32 where scale, bias or activation follow.
 
     Raises:
-      TypeError: a dtype is not one of the above; forward-mode or second derivatives are asked for.
+      TypeError: a dtype is not one of the above, as the caller gave it: a NumPy array of float64 is one of them only
+        under x64; forward-mode or second derivatives are asked for; 8-bit x with an input affine or beta.
       ValueError: shapes do not match; unknown option; a quantizer that is known not to give ±1.
       NotImplementedError: the named implementation cannot do this case; the message says why.
 
