@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jbnn._scopes import edges_scope
+
 EdgeMode = Literal["zero", "clamp", "mirror", "mirror_with_edge", "constant"]
 
 _NUMPY_NAMES = {"clamp": "edge", "mirror": "reflect", "mirror_with_edge": "symmetric"}
@@ -31,8 +33,9 @@ def continue_image(x: jax.Array, pairs: Sequence[tuple[int, int]], edge_mode: Ed
     if any(n == 0 and max(pair) > 0 for n, pair in zip(x.shape[1:], pairs, strict=False)):
         raise ValueError(f'`edge_mode`="{edge_mode}" must have a pixel to continue, but `x` has shape {x.shape}')
     grown = [(0, 0), *((max(lo, 0), max(hi, 0)) for lo, hi in pairs), *[(0, 0)] * trailing]
-    x = jnp.pad(x, grown, mode=_NUMPY_NAMES[edge_mode])
-    for axis, (low, high) in enumerate(pairs, start=1):
-        end = max(x.shape[axis] + min(high, 0), 0)
-        x = lax.slice_in_dim(x, min(max(-low, 0), end), end, axis=axis)
-    return x
+    with edges_scope(x.shape[1 : 1 + len(pairs)]):
+        x = jnp.pad(x, grown, mode=_NUMPY_NAMES[edge_mode])
+        for axis, (low, high) in enumerate(pairs, start=1):
+            end = max(x.shape[axis] + min(high, 0), 0)
+            x = lax.slice_in_dim(x, min(max(-low, 0), end), end, axis=axis)
+        return x

@@ -11,6 +11,7 @@ from jax.typing import DTypeLike
 
 from jbnn._geometry import Geometry, pad_image, see_through
 from jbnn._jax_versions import conv_out_sharding
+from jbnn._scopes import layer_scope
 
 # From here on a loop over the outputs of one channel vectorises well.
 _VECTOR = 8
@@ -23,7 +24,13 @@ def float_conv(a: jax.Array, b: jax.Array, geometry: Geometry, *, outside: float
 
     A tap outside the image reads `outside`. `numerics` are lax's `precision` and `preferred_element_type`.
     """
-    g = geometry
+    numerics = {name: tuple(value) if isinstance(value, list) else value for name, value in numerics.items()}
+    with layer_scope(a.shape[0], geometry, _result_type(a, numerics)):
+        return _jitted(a, b, geometry, outside, **numerics)
+
+
+def jbnn_float_conv(a: jax.Array, b: jax.Array, g: Geometry, outside: float, **numerics: Any) -> jax.Array:
+    """The same as one equation, which `jbnn.summary` knows by this name."""
     shape = (a.shape[0], *g.output, g.features)
     if g.is_empty(a.shape[0]):
         return jnp.zeros(shape, _result_type(a, numerics))
@@ -48,6 +55,9 @@ def float_conv(a: jax.Array, b: jax.Array, geometry: Geometry, *, outside: float
         **numerics,
         **conv_out_sharding(a, b),
     )
+
+
+_jitted = jax.jit(jbnn_float_conv, static_argnums=(2, 3), static_argnames=("precision", "preferred_element_type"))
 
 
 def _result_type(a: jax.Array, numerics: dict[str, Any]) -> DTypeLike:

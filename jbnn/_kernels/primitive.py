@@ -17,6 +17,7 @@ from jbnn._geometry import pad_image
 from jbnn._kernels.case import Case, Place
 from jbnn._kernels.choose import choose, device_kind
 from jbnn._kernels.fold import fold_images, fold_kernels, fold_pairs
+from jbnn._scopes import layer_scope
 
 
 def correlate_words(
@@ -80,6 +81,12 @@ mlir.register_lowering(_correlate_p, _lower)
 
 
 def _batch(args: Any, dims: Any, *, case: Case, terms: Any, implementation: str | None) -> tuple[jax.Array, int]:
+    images = args[0].shape[1 if dims[0] == 0 else 0]
+    with layer_scope(images, case.geometry, case.dtype):
+        return _fold(args, dims, case, terms, implementation)
+
+
+def _fold(args: Any, dims: Any, case: Case, terms: Any, implementation: str | None) -> tuple[jax.Array, int]:
     (x, w, *leaves), (x_dim, w_dim, *leaf_dims) = args, dims
     mapped = [dim is not None for dim in dims]
     if leaves and any(mapped[1:]):

@@ -9,6 +9,7 @@ import numpy as np
 from jax import lax
 
 from jbnn import _edges as edges
+from jbnn._scopes import edges_scope
 from jbnn.mps._enums import EdgeMode, as_member
 from jbnn.mps._padding import Pair, Pairs
 
@@ -37,7 +38,8 @@ def with_borders(x: jax.Array, pairs: Pairs, edge_mode: EdgeMode | int) -> jax.A
     if edges.continues(name):
         return edges.continue_image(x, pairs, name)
     (rows, above), (columns, beside) = (_kept_and_grown(n, *pair) for n, pair in zip(x.shape[1:3], pairs, strict=True))
-    return lax.pad(x[:, rows, columns], np.zeros((), x.dtype), [(0, 0, 0), (*above, 0), (*beside, 0), (0, 0, 0)])
+    with edges_scope(x.shape[1:3]):
+        return lax.pad(x[:, rows, columns], np.zeros((), x.dtype), [(0, 0, 0), (*above, 0), (*beside, 0), (0, 0, 0)])
 
 
 def _kept_and_grown(n: int, low: int, high: int) -> tuple[slice, Pair]:
