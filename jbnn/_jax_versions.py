@@ -1,10 +1,15 @@
 """What differs between the versions of JAX that jbnn supports, 0.4.34 to the newest; no other file asks for one."""
 
+import inspect
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 from jax import export
-from jax.sharding import NamedSharding, PartitionSpec
+from jax._src import dispatch
+from jax.experimental.custom_partitioning import custom_partitioning
+from jax.extend.core import Primitive
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 HAS_EXPLICIT_MESHES = hasattr(jax, "set_mesh")
 """Whether there are meshes of explicit axes, where a sharding is part of an array's type."""
@@ -32,3 +37,50 @@ def register_for_export(cls: type) -> None:
     """Lets exported programs that take or give this NamedTuple be stored; jax 0.4.34 can store none."""
     if hasattr(export, "register_namedtuple_serialization"):
         export.register_namedtuple_serialization(cls, serialized_name=f"jbnn.{cls.__name__}")
+
+
+def require_devices(primitive: Primitive) -> None:
+    """Lets the lowering of a primitive know the devices of the program, which `call_on_shares` needs.
+
+    JAX has no public way to say so. It then refuses programs that hold meshes of two shapes.
+    """
+    dispatch.prim_requires_devices_during_lowering.add(primitive)
+
+
+def is_shared_out(lowering: Any) -> bool:
+    """Whether XLA will share out over devices what a lowering rule, whose context this is, puts into a program."""
+    axes = lowering.module_context.axis_context
+    if hasattr(axes, "manual_axes"):  # what is manual, `shard_map` has shared out
+        return set(axes.manual_axes) != set(axes.mesh.axis_names)
+    return getattr(axes, "num_devices", 1) > 1
+
+
+def call_on_shares(
+    function: Callable[..., Any],
+    on_each: Callable[[Mesh, Sequence[Any]], tuple[Callable[..., Any], tuple[NamedSharding, ...], NamedSharding]],
+    rule: str,
+    whole: tuple[str, ...],
+    sizes: dict[str, int],
+) -> Callable[..., Any]:
+    """The function, of which each device computes what `on_each` says, given a mesh and sharded arguments.
+
+    That is: what to call, and the shardings of its arguments and result. The older partitioner of XLA asks `on_each`
+    where the result lies; the newer is told by a rule, of which letters are to be whole, and of the sizes in it.
+    """
+    call = custom_partitioning(jax.jit(function))  # a function of its own, whose constants are its own
+
+    def infer(mesh: Mesh, arguments: Sequence[Any], result: Any) -> NamedSharding:
+        return on_each(mesh, arguments)[2]
+
+    def partition(mesh: Mesh, arguments: Sequence[Any], result: Any) -> tuple[Any, ...]:
+        each, of_arguments, of_result = on_each(mesh, arguments)
+        return mesh, jax.jit(each), of_result, of_arguments
+
+    options: dict[str, Any] = {}
+    known = inspect.signature(call.def_partition).parameters
+    if "sharding_rule" in known:
+        options |= {"sharding_rule": rule, **sizes}
+    if "need_replication_factors" in known:
+        options["need_replication_factors"] = whole
+    call.def_partition(partition, infer_sharding_from_operands=infer, **options)
+    return call

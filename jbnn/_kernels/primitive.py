@@ -5,6 +5,8 @@ own and not a plain function. It has no derivative: `jbnn._gradient` sits above 
 """
 
 import dataclasses
+import functools
+from types import ModuleType
 from typing import Any
 
 import jax
@@ -13,10 +15,13 @@ from jax import lax
 from jax.extend.core import Primitive
 from jax.interpreters import batching, mlir
 
+from jbnn._bits import WORD
 from jbnn._geometry import pad_image
-from jbnn._kernels.case import Case, Place
-from jbnn._kernels.choose import choose, device_kind
+from jbnn._jax_versions import is_shared_out, require_devices
+from jbnn._kernels.case import Bits, Case, Place
+from jbnn._kernels.choose import KERNELS, choose, device_kind
 from jbnn._kernels.fold import fold_images, fold_kernels, fold_pairs
+from jbnn._kernels.partition import Dimension, Rule, on_shares
 from jbnn._scopes import layer_scope
 
 
@@ -71,13 +76,46 @@ def _lower(ctx: Any, x: Any, w: Any, *leaves: Any, case: Case, terms: Any, imple
     case = dataclasses.replace(case, place=Place(platforms, device, exported))
     kernel = choose(implementation, case)
 
-    def run(x: jax.Array, w: jax.Array, *leaves: jax.Array) -> jax.Array:
-        return kernel.conv(x, w, case, jax.tree.unflatten(terms, leaves))
+    def run(axes: Any, x: jax.Array, w: jax.Array, *leaves: jax.Array) -> jax.Array:
+        share = dataclasses.replace(case, geometry=dataclasses.replace(case.geometry, features=w.shape[-1]))
+        return kernel.conv(x, w, share, jax.tree.unflatten(terms, leaves))
 
-    return mlir.lower_fun(run, multiple_results=False)(ctx, x, w, *leaves)
+    whole = functools.partial(run, {})
+    if not kernel.OPAQUE:
+        return mlir.lower_fun(whole, multiple_results=False)(ctx, x, w, *leaves)
+    # An opaque kernel is traced with shapes and dtypes alone: it can have no opinion on where its operands lie.
+    ctx = ctx.replace(avals_in=[jax.core.ShapedArray(aval.shape, aval.dtype) for aval in ctx.avals_in])
+    shared = is_shared_out(ctx) and not exported
+    call = on_shares(run, _split_by(kernel, case, len(leaves))) if shared else whole
+    return mlir.lower_fun(call, multiple_results=False)(ctx, x, w, *leaves)
+
+
+def _split_by(kernel: ModuleType, case: Case, terms: int) -> Rule:
+    """Images and output channels are shared out; pixels, words and taps are whole on every device.
+
+    Output channels are shared out if the kernel takes the case with as many as a device would have. Those that leave
+    as words are shared out word by word. Groups go with the channels of the image, which are whole.
+    """
+    g = case.geometry
+    bits = WORD if isinstance(case.result, Bits) else 1
+    together = g.groups == 1 and g.features % bits == 0
+
+    def takes(steps: int) -> bool:
+        return kernel.why_not(dataclasses.replace(case, geometry=dataclasses.replace(g, features=steps * bits))) is None
+
+    splits = {"n": lambda images: True} | ({"o": takes} if together else {})
+    axes = range(g.rank)
+    of_features = Dimension("o", bits if together else 1)
+    image = *(Dimension(f"s{axis}") for axis in axes), Dimension("c")
+    window = *(Dimension(f"k{axis}") for axis in axes), Dimension("w"), of_features
+    result = *(Dimension(f"p{axis}") for axis in axes), Dimension("o" if together else "y")
+    n = Dimension("n")
+    return Rule(((n, *image), window, *((of_features,) for _ in range(terms))), (n, *result), splits)
 
 
 mlir.register_lowering(_correlate_p, _lower)
+if any(kernel.OPAQUE for kernel in KERNELS.values()):
+    require_devices(_correlate_p)
 
 
 def _batch(args: Any, dims: Any, *, case: Case, terms: Any, implementation: str | None) -> tuple[jax.Array, int]:
