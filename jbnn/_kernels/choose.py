@@ -7,18 +7,18 @@ import jax
 import numpy as np
 
 from jbnn._geometry import Geometry
-from jbnn._kernels import popcount, unpacked
+from jbnn._kernels import popcount, sign_flip, unpacked
 from jbnn._kernels.case import SIGNS, Case, Place
 
-KERNELS: dict[str, ModuleType] = {"popcount": popcount, "unpacked": unpacked}
+KERNELS: dict[str, ModuleType] = {"popcount": popcount, "sign_flip": sign_flip, "unpacked": unpacked}
 
 PREFERRED: dict[str, tuple[str, ...]] = {
-    "cpu": ("popcount", "unpacked"),
+    "cpu": ("popcount", "sign_flip", "unpacked"),
     "cuda": ("popcount", "unpacked"),
 }
 """By platform, the kernels to be asked, one after the other, whether they were measured to be faster."""
 
-EVERYWHERE = ("popcount", "unpacked")
+EVERYWHERE = ("popcount", "unpacked", "sign_flip")
 """Those that run if none of them was, and in programs for other platforms or several: together they can do all."""
 
 
@@ -30,7 +30,7 @@ def implementations() -> dict[str, str | None]:
 
     Example:
       >>> print(jbnn.implementations())
-      {'popcount': None, 'unpacked': None}
+      {'popcount': None, 'sign_flip': None, 'unpacked': None}
     """
     platform = jax.default_backend()
     here = Place((platform,), device_kind(platform))

@@ -1,0 +1,134 @@
+"""Reals times ±1, straight from the words: a bit of the kernel chooses a product, and nothing is multiplied.
+
+    u = Σ a·b,   b = ±1:   each term is a or -a
+
+Every window is laid out as a row of reals, 32 to a word of the kernel, and the words are taken one after the other.
+
+*Few rows.* A word, shifted so that the bit lies in its sign, chooses between a and -a: three instructions for a term
+(shift, choose, add) of a whole vector of output channels. 32 terms are added up in a tree, whose rounding error is
+that of five additions. The kernel is read once and unpacked nowhere.
+
+*Many rows.* A block of words that fits the second-level cache is unpacked to ±1 and multiplied with the rows by XLA's
+float product, one block after the other. So unpacking is paid once for all rows, and no float leaves the cache.
+
+Unused bits meet zeros, whose products are zeros, whatever the bits are. The same is true of taps outside an image that
+reads 0 there and of the zeros between the pixels of a transposed convolution: no tap is dead.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from jbnn._bits import WORD, unpack_bits
+from jbnn._geometry import Geometry, pad_image
+from jbnn._kernels.case import SIGNS, Case
+from jbnn._kernels.windows import windows
+
+OPAQUE = False
+
+# Up to so many rows choosing term by term is faster than unpacking a block for them.
+FEW_ROWS = 8
+# Floats of a block: 2 MiB, shared by two cores whose second-level caches hold 512 KiB each, was the fastest.
+BLOCK = 2**19
+# So many words of 8-bit integers have sums of at most 2^24, and float32 holds every integer up to there.
+EXACT_WORDS = 2**24 // (255 * WORD)
+
+
+def why_not(case: Case) -> str | None:
+    """Bits on the left are counted, which is faster."""
+    if case.counts:
+        return "bits on both sides are counted"
+    if case.right != SIGNS:
+        return f"its kernel's bits stand for -1 and 1, not for {case.right.zero} and {case.right.one}"
+    if not all(isinstance(n, int) for n in case.geometry.image):
+        return "the image's rows must be known to lay out its windows"
+    return None
+
+
+def faster(case: Case) -> bool:
+    return case.on("cpu")
+
+
+def conv(x: jax.Array, w: jax.Array, case: Case, terms: Any) -> jax.Array:
+    """Reals (N, *S, C) and words w (*K, W, O) to what leaves the case."""
+    g = case.geometry
+    rows = _rows(pad_image(x.astype(case.sums), case.outside, g), g)
+    w = w.reshape(g.taps * g.words, g.groups, g.features // g.groups)
+    few = isinstance(x.shape[0], int) and x.shape[0] * math.prod(g.output) <= FEW_ROWS
+    u = _choose_terms(rows, w) if few else _multiply_blocks(rows, w)
+    return case.finish(u.reshape(*u.shape[:-2], g.features), terms)
+
+
+def _rows(image: jax.Array, g: Geometry) -> jax.Array:
+    """Every window of the padded image (N, *S, C) as a row, zeros filling its words: (N, *S', G, taps·W, 32)."""
+    image = image.reshape(*image.shape[:-1], g.groups, g.channels_per_group)
+    unused = g.words * WORD - g.channels_per_group
+    image = jnp.pad(image, [(0, 0)] * (image.ndim - 1) + [(0, unused)])
+    rows = windows(image, g)
+    return rows.reshape(*rows.shape[:-1], g.taps * g.words, WORD)
+
+
+def _choose_terms(rows: jax.Array, w: jax.Array) -> jax.Array:
+    """Rows (N, *S', G, depth, 32) times words (depth, G, O/G): (N, *S', G, O/G)."""
+    # Two words a turn load and store the sums half as often. For a single row LLVM then vectorises nothing.
+    return _add_up(_chosen, rows, w, words=1 if math.prod(rows.shape[:-3]) == 1 else 2)
+
+
+def _multiply_blocks(rows: jax.Array, w: jax.Array) -> jax.Array:
+    """The same, a block of words after the other."""
+    words = max(BLOCK // (WORD * math.prod(w.shape[1:])), 1)
+    return _add_up(_product, rows, w, words=words if rows.dtype != np.int32 else min(words, EXACT_WORDS))
+
+
+def _add_up(part: Callable[[jax.Array, jax.Array], jax.Array], rows: jax.Array, w: jax.Array, words: int) -> jax.Array:
+    """`part`(rows, w) over runs of at most so many words, added up."""
+    depth = w.shape[0]
+    turns = -(-depth // words)
+    if turns == 1:
+        return part(rows, w)
+    size = -(-depth // turns)
+    spare = turns * size - depth  # words whose reals are zeros
+    rows = jnp.pad(rows, [(0, 0)] * (rows.ndim - 2) + [(0, spare), (0, 0)])
+    w = jnp.pad(w, [(0, spare), (0, 0), (0, 0)])
+
+    def add_run(i: jax.Array, total: jax.Array) -> jax.Array:
+        some = lax.dynamic_slice_in_dim(rows, i * size, size, axis=-2)
+        return total + part(some, lax.dynamic_slice_in_dim(w, i * size, size, axis=0))
+
+    # What a loop carries must start with the type, sharding included, that one turn of it returns.
+    nothing = (_choose(rows[..., 0, 0], w[0]) == 0).astype(rows.dtype) * np.zeros((), rows.dtype)
+    return lax.fori_loop(0, turns, add_run, nothing)
+
+
+def _chosen(rows: jax.Array, w: jax.Array) -> jax.Array:
+    terms = []
+    for word in range(w.shape[0]):
+        for bit in range(WORD):
+            terms.append(_choose(rows[..., word, bit], w[word] << np.uint32(WORD - 1 - bit)))
+    while len(terms) > 1:
+        terms = [a + b for a, b in zip(terms[::2], terms[1::2], strict=True)]
+    return terms[0]
+
+
+def _choose(a: jax.Array, w: jax.Array) -> jax.Array:
+    """a (N, *S', G) where the highest bit of a word (G, O/G) is 1, and -a where it is 0: (N, *S', G, O/G)."""
+    a = a[..., None]
+    positive = lax.bitcast_convert_type(w, np.int32) < 0
+    return jnp.where(lax.expand_dims(positive, range(a.ndim - 2)), a, -a)
+
+
+def _product(rows: jax.Array, w: jax.Array) -> jax.Array:
+    floats = jnp.float32 if rows.dtype == np.int32 else rows.dtype
+    bits = unpack_bits(w, w.shape[0] * WORD, axis=0, groups=1)
+    signs = jnp.where(bits, jnp.array(1, floats), jnp.array(-1, floats))
+    a = rows.reshape(*rows.shape[:-2], -1).astype(floats)
+    if w.shape[1] == 1:  # a product of matrices, and not of batches of one
+        u = jnp.einsum("...k,ko->...o", a[..., 0, :], signs[:, 0])[..., None, :]
+    else:
+        u = jnp.einsum("...gk,kgo->...go", a, signs)
+    return u.astype(rows.dtype)
