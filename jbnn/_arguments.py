@@ -6,6 +6,7 @@ Every refusal names the argument, what it must be and what it was. Dtypes are ju
 
 import numbers
 import operator
+from array import array as Buffer
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,8 @@ from jax import dtypes
 from jax.typing import ArrayLike, DTypeLike
 
 FLOATS = (jnp.float32, jnp.bfloat16, jnp.float16, jnp.float64)
+SIGNED = (jnp.int4, jnp.int8, jnp.int16, jnp.int32, jnp.int64)
+"""Of the floats of 8 bits some have no -0, or no infinity, or no sign at all."""
 
 
 def as_index(name: str, value: Any) -> int:
@@ -32,14 +35,16 @@ def check_groups(name: str, groups: int, channels: int) -> None:
         raise ValueError(f"`{name}` must be positive and divide the {channels} channels, but was {groups}")
 
 
-def as_array(name: str, value: ArrayLike, accepted: Callable[[np.dtype], bool], must: str) -> jax.Array:
-    """An array whose dtype, as it was given, is `accepted`; the error says that it `must` be so.
+def as_array(
+    name: str, value: ArrayLike, accepted: Callable[[np.dtype], bool], must: str, way_out: str = ""
+) -> jax.Array:
+    """An array whose dtype, as it was given, is `accepted`; the error says that it `must` be so, and the way out.
 
     A dtype that JAX would narrow is refused too. Python's numbers, and lists of them, have none: they become JAX's.
     """
-    given = _given(name, value)
+    given = given_array(name, value)
     if not accepted(given.dtype):
-        raise TypeError(f"`{name}` must {must}, but has dtype {given.dtype}")
+        raise TypeError(f"`{name}` must {must}, but has dtype {given.dtype}{way_out}")
     if dtypes.canonicalize_dtype(given.dtype) != given.dtype:
         raise TypeError(
             f"`{name}` must {must}, but has dtype {given.dtype}, which JAX narrows: cast it, or enable `jax_enable_x64`"
@@ -47,21 +52,39 @@ def as_array(name: str, value: ArrayLike, accepted: Callable[[np.dtype], bool], 
     return jnp.asarray(given)
 
 
-def _given(name: str, value: Any) -> jax.Array | np.ndarray:
+def given_array(name: str, value: Any) -> jax.Array | np.ndarray:
     """The array that was given, in the dtype in which it was given."""
     if isinstance(value, jax.Array):
         return value
     if hasattr(value, "__jax_array__"):
-        return value.__jax_array__()
-    if isinstance(value, np.generic) or hasattr(value, "__array__"):
-        array = np.asarray(value)
-        if not array.dtype.isnative:
-            raise TypeError(f"`{name}` must have this machine's byte order, but has dtype {array.dtype.str!r}")
-        return array
+        return given_array(name, value.__jax_array__())
+    if isinstance(value, np.generic | memoryview | Buffer) or hasattr(value, "__array__"):
+        given = np.asarray(value)
+        if not given.dtype.isnative:
+            raise TypeError(
+                f"`{name}` must have this machine's byte order, but has dtype {given.dtype.str!r}: "
+                "cast it with `astype(dtype.newbyteorder('='))`"
+            )
+        return given
+    leaves = leaves_of(value)
+    wide = [leaf for leaf in leaves if hasattr(leaf, "dtype") and dtypes.canonicalize_dtype(leaf.dtype) != leaf.dtype]
+    if wide and any(isinstance(leaf, jax.Array) for leaf in leaves):
+        raise TypeError(f"`{name}` must not mix arrays of JAX with others of dtype {wide[0].dtype}, which JAX narrows")
+    smallest = float(np.finfo(dtypes.canonicalize_dtype(float)).smallest_subnormal)
+    for leaf in leaves:
+        if type(leaf) is float and 0 < abs(leaf) < smallest:
+            raise TypeError(f"`{name}` must hold numbers that JAX does not round to 0, but one of them was {leaf!r}")
     try:
-        return jnp.asarray(value)
+        return np.asarray(value) if wide else jnp.asarray(value)
     except (TypeError, ValueError, OverflowError):
         raise TypeError(f"`{name}` must be an array of numbers that JAX can hold, but was {value!r}") from None
+
+
+def leaves_of(value: Any) -> list[Any]:
+    """What lists of lists hold in the end; of anything else, itself."""
+    if isinstance(value, list | tuple):
+        return [leaf for part in value for leaf in leaves_of(part)]
+    return [value]
 
 
 def as_float(name: str, value: ArrayLike, otherwise: str = "", *others: DTypeLike) -> jax.Array:
@@ -78,9 +101,18 @@ def as_image(value: ArrayLike, *, pixels: bool) -> jax.Array:
     return as_float("x", value)
 
 
+def as_signed(name: str, value: ArrayLike, *, boolean: bool = False) -> jax.Array:
+    """An array whose elements have a sign; or are, if `boolean`, a bit already."""
+    accepted = [jnp.dtype(dtype) for dtype in (*FLOATS, *SIGNED, *([jnp.bool_] if boolean else []))]
+    kinds = "signed integer or bool" if boolean else "or signed integer"
+    must = f"have a floating (float32, bfloat16, float16, float64){',' if boolean else ''} {kinds} dtype"
+    return as_array(name, value, lambda dtype: dtype in accepted, must)
+
+
 def as_words(name: str, value: ArrayLike) -> jax.Array:
     """Words of 32 bits."""
-    return as_array(name, value, lambda dtype: dtype == jnp.uint32, "hold words of dtype uint32")
+    way_out = ": `jbnn.pack` makes words, and `view` or `astype` makes them of other integers"
+    return as_array(name, value, lambda dtype: dtype == jnp.uint32, "hold words of dtype uint32", way_out)
 
 
 def as_kernel(value: ArrayLike) -> jax.Array:
@@ -88,20 +120,48 @@ def as_kernel(value: ArrayLike) -> jax.Array:
     return as_float("w", value, " or, packed, uint32", jnp.uint32)
 
 
+def as_exactly(name: str, value: ArrayLike, dtype: DTypeLike) -> jax.Array:
+    """An array of dtype int32 or bool; or Python's own integers or truth values, which have no dtype, and fit."""
+    dtype, leaves = np.dtype(dtype), leaves_of(value)
+    kind = bool if dtype == np.bool_ else int
+    if leaves and all(type(leaf) is kind for leaf in leaves):
+        if kind is int:
+            info = np.iinfo(dtype)
+            for leaf in leaves:
+                if not info.min <= leaf <= info.max:
+                    raise TypeError(f"`{name}` must fit in {dtype}, but was {leaf!r}")
+        return jnp.asarray(value, dtype)
+    return as_array(name, value, lambda given: given == dtype, f"have dtype {dtype}")
+
+
+def as_dtype(name: str, dtype: DTypeLike, accepted: Sequence[DTypeLike], must: str) -> np.dtype:
+    """A dtype that is `accepted` and that JAX does not narrow. Python's `float` and `int` are JAX's own."""
+    try:
+        given = np.dtype(dtype)  # type: ignore[arg-type]
+    except TypeError:
+        raise TypeError(f"`{name}` must {must}, but was {dtype!r}") from None
+    given = dtypes.canonicalize_dtype(given) if dtype in (float, int) else given
+    if given not in [np.dtype(each) for each in accepted]:  # type: ignore[arg-type]
+        raise TypeError(f"`{name}` must {must}, but was {given}")
+    if dtypes.canonicalize_dtype(given) != given:
+        raise TypeError(f"`{name}` must {must}, but was {given}, which JAX narrows unless `jax_enable_x64` is enabled")
+    return given
+
+
 def as_real(name: str, value: ArrayLike, dtype: DTypeLike) -> jax.Array:
     """Real numbers of any kind in the floating `dtype`, rounded once: wide integers do not wrap on the way."""
-    if type(value) is int:
-        try:
-            value = float(value)
-        except OverflowError:
-            raise TypeError(f"`{name}` must be a number that a float can hold, but was {value!r}") from None
-    given = _given(name, value)
-    if not (jnp.issubdtype(given.dtype, jnp.floating) or jnp.issubdtype(given.dtype, jnp.integer)):
-        raise TypeError(f"`{name}` must be real, but has dtype {given.dtype}")
-    if isinstance(given, jax.Array):
-        return given.astype(dtype)
+    in_python = isinstance(value, list | tuple) or type(value) in (int, float)
+    given = [given_array(name, leaf) for leaf in leaves_of(value) if type(leaf) not in (int, float)]
+    for each in given:
+        if not (jnp.issubdtype(each.dtype, jnp.floating) or jnp.issubdtype(each.dtype, jnp.integer)):
+            raise TypeError(f"`{name}` must be real, but has dtype {each.dtype}")
+    if not in_python and isinstance(given[0], jax.Array):
+        return given[0].astype(dtype)
     with np.errstate(over="ignore"):
-        return jnp.asarray(given.astype(dtype))
+        try:
+            return jnp.asarray(value, dtype) if in_python else jnp.asarray(given[0].astype(dtype))
+        except (ValueError, OverflowError):
+            raise TypeError(f"`{name}` must be numbers that a float can hold, but was {value!r}") from None
 
 
 def per_channel(name: str, value: ArrayLike, size: int, letter: str, dtype: DTypeLike) -> jax.Array:
@@ -112,6 +172,17 @@ def per_channel(name: str, value: ArrayLike, size: int, letter: str, dtype: DTyp
             f"`{name}` must be a scalar or have shape ({letter},) = ({size},), but has shape {array.shape}"
         )
     return array
+
+
+def common_shape(shapes: dict[str, tuple[int, ...]]) -> tuple[int, ...]:
+    """The shape of terms that are each scalars, (O,), or (…, O) with axes in front that stack layers."""
+    size = next((shape[-1:] for shape in shapes.values() if shape), ())
+    longest = max((shape for shape in shapes.values() if shape[-1:] in ((), size)), key=len, default=())
+    for name, shape in shapes.items():
+        if shape != longest[len(longest) - len(shape) :]:
+            stacked = f", or (…, O) = {longest}" if len(longest) > 1 else ""
+            raise ValueError(f"`{name}` must be a scalar or have shape (O,) = {size}{stacked}, but has shape {shape}")
+    return longest
 
 
 def real_scalar(name: str, value: ArrayLike, dtype: DTypeLike) -> jax.Array:
@@ -144,7 +215,10 @@ def array_from(name: str, result: Any) -> jax.Array:
     """What a function that the caller gave has returned."""
     if not isinstance(result, jax.Array | np.ndarray | np.generic | int | float):
         raise TypeError(f"`{name}` must return an array, but returned {result!r}")
-    return jnp.asarray(result)
+    given = given_array(name, result)
+    if given.dtype in (np.int64, np.uint64) and dtypes.canonicalize_dtype(given.dtype) != given.dtype:
+        raise TypeError(f"`{name}` must return floats, but returned dtype {given.dtype}, which JAX narrows")
+    return jnp.asarray(given)
 
 
 def at_least_float32(dtype: DTypeLike) -> DTypeLike:

@@ -3,7 +3,6 @@
 from __future__ import annotations  # `help` then shows `ArrayLike`, and not the types that it stands for
 
 import jax
-import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jbnn._arguments import as_image, as_kernel
@@ -281,34 +280,3 @@ def binary_dense(
         implementation=implementation,
     )
     return apply(x, w, f)
-
-
-def alpha(w: ArrayLike) -> jax.Array:
-    """XNOR-Net's kernel scale: the mean |w| of each output channel, to pass as `scale`.
-
-    Args:
-      w: a latent kernel (…, O); floating.
-
-    Returns:
-      (O,) in the dtype of w.
-
-    Raises:
-      TypeError: w is not floating. Of words it cannot be computed: take it before packing.
-      ValueError: w has no axis.
-
-    Gradient: flows to w, unless the caller stops it with `jax.lax.stop_gradient`.
-
-    Example:
-      >>> print(jbnn.alpha(jnp.array([[1.0, -2.0], [-3.0, 0.0]])))
-      [2. 1.]
-
-    References:
-      Rastegari et al., XNOR-Net, 2016, equation 6. https://arxiv.org/abs/1603.05279
-    """
-    w = jnp.asarray(w)
-    if not jnp.issubdtype(w.dtype, jnp.floating):
-        hint = "; compute it before packing" if w.dtype == jnp.uint32 else ""
-        raise TypeError(f"`w` must be a floating latent kernel, but has dtype {w.dtype}{hint}")
-    if w.ndim == 0:
-        raise ValueError("`w` must have at least one axis, its last the output channels, but has shape ()")
-    return jnp.mean(jnp.abs(w), axis=range(w.ndim - 1))

@@ -9,16 +9,31 @@ The whole package rests on four decisions made here and nowhere else:
 """
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.custom_derivatives import SymbolicZero
 from jax.extend.core import Primitive
 from jax.interpreters import batching, mlir
 from jax.typing import ArrayLike, DTypeLike
 
-from jbnn._arguments import as_index, as_words, check_groups
+from jbnn._arguments import (
+    FLOATS,
+    SIGNED,
+    array_from,
+    as_array,
+    as_dtype,
+    as_float,
+    as_index,
+    as_signed,
+    as_words,
+    at_least_float32,
+    check_groups,
+)
 
 WORD = 32
 ALL_ONES = np.uint32(0xFFFFFFFF)
@@ -50,20 +65,9 @@ def _is_negative(x: jax.Array) -> jax.Array:
     return (bits > minus_zero) & (bits <= minus_infinity)
 
 
-def _as_signed(name: str, x: ArrayLike, *, boolean: bool = False) -> jax.Array:
-    x = jnp.asarray(x)
-    accepted = jnp.issubdtype(x.dtype, jnp.floating) or jnp.issubdtype(x.dtype, jnp.signedinteger)
-    if not (accepted or (boolean and x.dtype == jnp.bool_)):
-        kinds = "floating, signed integer or bool" if boolean else "floating or signed integer"
-        raise TypeError(f"`{name}` must have a {kinds} dtype, but has dtype {x.dtype}")
-    return x
-
-
 def as_floating(x: ArrayLike) -> jax.Array:
-    x = jnp.asarray(x)
-    if not jnp.issubdtype(x.dtype, jnp.floating):
-        raise TypeError(f"`x` must have a floating dtype, but has dtype {x.dtype}")
-    return x
+    """x in one of the floating dtypes that jbnn takes."""
+    return as_float("x", x)
 
 
 def sign(x: ArrayLike) -> jax.Array:
@@ -74,13 +78,14 @@ def sign(x: ArrayLike) -> jax.Array:
     So 0, -0.0 and NaN give +1, and a negative subnormal gives -1, on every device. Unlike `jnp.sign` it is never 0.
 
     Args:
-      x: array of any shape; floating or signed integer.
+      x: array of any shape; float32, bfloat16, float16, float64 or a signed integer.
 
     Returns:
       ±1 in the shape and dtype of x.
 
     Raises:
-      TypeError: x is of another dtype.
+      TypeError: x is of another dtype: floats of 8 bits, some of which have no -0 or no NaN, are. Or of one that JAX
+        would narrow, float64 or int64 without x64: -1e-60 would become 0, whose sign is +1.
 
     Gradient: zero, as for `jnp.sign`; `jbnn.quantizers` holds the surrogate gradients.
 
@@ -88,8 +93,29 @@ def sign(x: ArrayLike) -> jax.Array:
       >>> print(jbnn.sign(jnp.array([-2.0, -0.0, 0.0, 3.0])))
       [-1.  1.  1.  1.]
     """
-    x = _as_signed("x", x)
+    return _sign(as_signed("x", x))
+
+
+@jax.jit  # so that the constants are the program's, and not sent to the device at every call
+def _sign(x: jax.Array) -> jax.Array:
     return jnp.where(_is_negative(x), jnp.array(-1, x.dtype), jnp.array(1, x.dtype))
+
+
+@jax.custom_jvp
+def _without_derivative(x: jax.Array) -> jax.Array:
+    """x, of which no derivative may be asked: that of words would be 0, and a network trained so stands still."""
+    return x
+
+
+@functools.partial(_without_derivative.defjvp, symbolic_zeros=True)
+def _refuse_derivative(primals: tuple[jax.Array], tangents: tuple[Any]) -> tuple[jax.Array, Any]:
+    (x,), (tangent,) = primals, tangents
+    if not isinstance(tangent, SymbolicZero):  # which is what a value has that does not vary, or was stopped
+        raise TypeError(
+            "`pack` has no derivative, because words are integers: train with `jbnn.binary_conv` or "
+            "`jbnn.binary_dense`, or stop the derivative before, as in `pack(jax.lax.stop_gradient(x))`"
+        )
+    return x, tangent
 
 
 def _canonical_axis(axis: int, ndim: int) -> int:
@@ -99,39 +125,78 @@ def _canonical_axis(axis: int, ndim: int) -> int:
     return axis % ndim
 
 
-def pack(x: ArrayLike, *, axis: int = -1, groups: int = 1) -> jax.Array:
+def pack(
+    x: ArrayLike, *, axis: int = -1, groups: int = 1, quantizer: Callable[[jax.Array], jax.Array] | None = None
+) -> jax.Array:
     """Packs the signs along one axis into words of 32 bits.
 
     Channel c of a group is bit c % 32, least significant first, of that group's word c // 32. A bit is 1 where
-    `sign(x)` is +1; of a bool it is the value. Unused bits of a group's last word are 0.
+    `sign(x)` is +1, or where the value of a quantizer is positive; of a bool it is the value. Unused bits of a group's
+    last word are 0.
+
+    Zeros and ones as numbers are signs too, and 0 is +1: bits are given as bool, such as `x > 0`.
 
     Args:
-      x: array of shape (…, C, …); floating, signed integer or bool.
-      axis: the axis of the C channels. A convolution's kernel (*K, C/G, O) packs with `axis=-2`.
-      groups: G, a divisor of C. Each group's C/G channels start a new word.
+      x: array of shape (…, C, …); float32, bfloat16, float16, float64, a signed integer, or bool.
+      axis: the axis of the C channels. Images (N, *S, C) pack with -1; kernels, (*K, C/G, O) of a convolution or
+        (C, O) of a dense layer, with `axis=-2`. Words along another axis are refused where their number tells, which
+        it does not where C/G is 1.
+      groups: G, a divisor of C. Each group's C/G channels start a new word. A kernel has the channels of one group on
+        its axis -2, and packs with 1.
+      quantizer: whose values are stored; None is `sign`. To ±1, such as `jbnn.quantizers.ste_sign` of a kernel less
+        its mean, or to {0, 1}, such as `ste_heaviside`. As in `binary_conv` it is called with x in float32 at least,
+        and the words are those that `binary_conv` would make with it. It sees the whole of x: of kernels that are
+        stacked, a quantizer that takes a mean goes in as `jax.vmap(quantizer)`.
 
     Returns:
       `uint32` of shape (…, G·ceil(C/G/32), …).
 
     Raises:
-      TypeError: x is unsigned or complex (its sign would be meaningless).
-      ValueError: `groups` does not divide C, or there is no such axis.
+      TypeError: x is unsigned or complex (its sign would be meaningless), a float of 8 bits, or of a dtype that JAX
+        would narrow; or a derivative in x is asked for.
+      ValueError: `groups` does not divide C, or there is no such axis; or the quantizer returns another shape or
+        values that are neither ±1 nor {0, 1}. Under `jit` its values are not known: a third one is then stored as the
+        bit value > 0.
 
-    Gradient: none; words are integers. `jbnn.binary_conv` differentiates through them.
+    Gradient: none, and asking for it is a `TypeError`: words are integers. `jbnn.binary_conv` differentiates through
+    them. A value that `jax.lax.stop_gradient` stopped before may be packed anywhere.
 
     Example:
       >>> print(jbnn.pack(jnp.array([1.0, -1.0, 1.0, 1.0])))
       [13]
+      >>> print(jbnn.pack(jnp.array([1.0, 0.0, -1.0]), quantizer=jbnn.quantizers.ste_heaviside))
+      [1]
     """
-    x = _as_signed("x", x, boolean=True)
+    x = as_signed("x", x, boolean=True)
     axis, groups = _canonical_axis(axis, x.ndim), as_index("groups", groups)
     check_groups("groups", groups, x.shape[axis])
-    return _pack(x, axis=axis, groups=groups)
+    if quantizer is None:
+        return _pack(x, axis=axis, groups=groups)
+    return _pack(_quantized(x, quantizer), axis=axis, groups=groups, positive=True)
 
 
-@functools.partial(jax.jit, static_argnames=("axis", "groups"))
-def _pack(x: jax.Array, *, axis: int, groups: int) -> jax.Array:
-    bits = x if x.dtype == jnp.bool_ else ~_is_negative(x)
+def _quantized(x: jax.Array, quantizer: Callable[[jax.Array], jax.Array]) -> jax.Array:
+    if not callable(quantizer):
+        raise TypeError(f"`quantizer` must be a function to ±1 or {{0, 1}}, or None, but was {quantizer!r}")
+    if jnp.issubdtype(x.dtype, jnp.floating):
+        x = _without_derivative(x.astype(at_least_float32(x.dtype)))
+    q = as_signed("quantizer(x)", array_from("quantizer", quantizer(x)), boolean=True)
+    if q.shape != x.shape:
+        raise ValueError(f"`quantizer` must keep the shape of its argument, {x.shape}, but returned shape {q.shape}")
+    if not isinstance(q, jax.core.Tracer) and q.is_fully_addressable and q.dtype != jnp.bool_:
+        values = np.unique(jax.device_get(q).astype(np.float64))
+        if not any(np.isin(values, two).all() for two in ((-1, 1), (0, 1))):
+            some = ", ".join(map(str, values[:4]))
+            raise ValueError(f"`quantizer` must return ±1, or 0 and 1, but returned {some}")
+    return q
+
+
+@functools.partial(jax.jit, static_argnames=("axis", "groups", "positive"))
+def _pack(x: jax.Array, *, axis: int, groups: int, positive: bool = False) -> jax.Array:
+    """The bits of x, which are its signs, or where x is `positive`; of bool its values."""
+    if jnp.issubdtype(x.dtype, jnp.floating):
+        x = _without_derivative(x)
+    bits = x if x.dtype == jnp.bool_ else x > 0 if positive else ~_is_negative(x)
     before, channels, after = x.shape[:axis], x.shape[axis], x.shape[axis + 1 :]
     per_group = channels // groups
     words = words_per_group(per_group)
@@ -156,22 +221,22 @@ def unpack(
       size: C, the number of channels over all groups.
       axis: the axis of the words.
       groups: G, a divisor of C.
-      dtype: of the result; floating or signed integer.
+      dtype: of the result; float32, bfloat16, float16, float64 or a signed integer.
 
     Returns:
       ±1 of shape (…, C, …).
 
     Raises:
-      TypeError: `words` are not `uint32`, or `dtype` cannot hold -1.
+      TypeError: `words` are not `uint32`, or `dtype` is another one, or one that JAX would narrow.
       ValueError: the number of words is not that of `size` and `groups`, or there is no such axis.
 
     Example:
       >>> print(jbnn.unpack(jnp.array([13], jnp.uint32), 4))
       [ 1. -1.  1.  1.]
     """
-    words, dtype = as_words("words", words), jnp.dtype(dtype)
-    if not (jnp.issubdtype(dtype, jnp.floating) or jnp.issubdtype(dtype, jnp.signedinteger)):
-        raise TypeError(f"`dtype` must be floating or signed integer, but was {dtype}")
+    words = as_words("words", words)
+    must = "be float32, bfloat16, float16, float64 or a signed integer"
+    dtype = as_dtype("dtype", dtype, (*FLOATS, *SIGNED), must)
     axis, size, groups = _canonical_axis(axis, words.ndim), as_index("size", size), as_index("groups", groups)
     if size < 0:
         raise ValueError(f"`size` must not be negative, but was {size}")
@@ -227,10 +292,10 @@ def population_count(words: ArrayLike) -> jax.Array:
       >>> print(jbnn.population_count(jnp.array([0, 13, 0xFFFFFFFF], jnp.uint32)))
       [ 0  3 32]
     """
-    words = jnp.asarray(words)
-    if words.dtype not in (jnp.uint8, jnp.uint16, jnp.uint32):
-        raise TypeError(f"`words` must have dtype uint8, uint16 or uint32, but has dtype {words.dtype}")
-    return _population_count_p.bind(words)
+    counted = (jnp.uint8, jnp.uint16, jnp.uint32)
+    return _population_count_p.bind(
+        as_array("words", words, lambda dtype: dtype in counted, "have dtype uint8, uint16 or uint32")
+    )
 
 
 def _shift_and_add(words: jax.Array) -> jax.Array:

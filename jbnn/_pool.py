@@ -5,11 +5,12 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
-from jbnn._arguments import as_words
-from jbnn._bits import pack, used_bits, words_per_group
+from jbnn._arguments import as_exactly, as_words
+from jbnn._bits import WORD, pack, used_bits, words_per_group
 from jbnn._geometry import Geometry, pad_image
 from jbnn._shapes import Padding, check_image, pool_geometry
 
@@ -36,14 +37,15 @@ def packed_max_pool(
       window_strides: the same; None is the window, so that windows touch and do not overlap.
       padding: "SAME", "VALID" or a pair (low, high) for each spatial axis; negative values crop. What lies outside the
         image is never chosen.
-      flip: `bool` (C,), the channels of a falling threshold; may be traced. The words must be of one group.
+      flip: `bool` (C,), the channels of a falling threshold; may be traced. The words must be of one group. A scalar
+        holds for every bit of the words, whatever C is. Python's truth values, or a list of them, are taken too.
 
     Returns:
-      `uint32` (N, *S', W), *S' as in `lax.reduce_window`. Unused bits are 0 if `flip` is given, and else are pooled
-      like the others. A window wholly outside the image gives the bit `flip`, as a maximum of -inf would.
+      `uint32` (N, *S', W), *S' as in `lax.reduce_window`. Unused bits are 0 if `flip` is (C,), and else are pooled like
+      the others. A window wholly outside the image gives the bit `flip`, as a maximum of -inf would.
 
     Raises:
-      TypeError: the words are not `uint32`, or `flip` is not bool.
+      TypeError: the words are not `uint32`, or `flip` is not bool: integers that mean truth values are not.
       ValueError: wrong rank; W is not ceil(C/32); unknown padding, or a window or stride below 1.
 
     Gradient: none; train with a max pool of floats.
@@ -64,13 +66,13 @@ def packed_max_pool(
 
 
 def _as_flip(flip: ArrayLike, words: int) -> jax.Array:
-    flip = jnp.asarray(flip)
-    if flip.dtype != jnp.bool_:
-        raise TypeError(f"`flip` must have dtype bool, but has dtype {flip.dtype}")
+    flip = as_exactly("flip", flip, np.bool_)
+    if flip.ndim == 0:
+        return lax.broadcast(flip, (WORD * words,))
     if flip.ndim != 1 or words_per_group(flip.shape[0]) != words:
         raise ValueError(
-            f"`flip` must have shape (C,), with C channels in {words} words, {32 * words - 31} to {32 * words}, "
-            f"but has shape {flip.shape}"
+            f"`flip` must be a scalar or have shape (C,), with C channels in {words} words, "
+            f"{WORD * (words - 1) + 1} to {WORD * words}, but has shape {flip.shape}"
         )
     return flip
 

@@ -5,9 +5,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jax.typing import ArrayLike
 
-from jbnn._arguments import per_channel
+from jbnn._arguments import as_exactly, common_shape, given_array, leaves_of
 from jbnn._jax_versions import register_for_export
 
 
@@ -19,9 +20,12 @@ class Threshold(NamedTuple):
     Without `flip` the bits are those of a rising function of u, with it those of a falling one: u >= value or
     u < value. value = -2^31 is a bit that does not depend on u: 1, or with `flip` 0.
 
+    Two thresholds are equal if their values and flips are, and their shapes. They have no
+    hash, as arrays have none.
+
     Args:
-      value: `int32` (O,), or a scalar for all channels.
-      flip: `bool` (O,), or a scalar for all channels.
+      value: `int32` (O,), or a scalar for all channels; Python's integers, or a list of them, within int32.
+      flip: `bool` (O,), or a scalar for all channels; Python's truth values, or a list of them.
 
     Example:
       >>> threshold = jbnn.Threshold(jnp.array([3, 3], jnp.int32), jnp.array([False, True]))
@@ -32,6 +36,19 @@ class Threshold(NamedTuple):
 
     value: jax.Array
     flip: jax.Array
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Threshold):
+            return False
+        if any(isinstance(leaf, jax.core.Tracer) for field in (*self, *other) for leaf in leaves_of(field)):
+            raise TypeError("thresholds that are traced cannot be compared by ==: use `jax.tree.map(jnp.equal, a, b)`")
+        return all(np.array_equal(mine, theirs) for mine, theirs in zip(self, other, strict=True))
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __hash__(self) -> int:
+        raise TypeError("a `Threshold` has no hash, as arrays have none")
 
 
 register_for_export(Threshold)
@@ -48,16 +65,18 @@ def sign_threshold(scale: ArrayLike, bias: ArrayLike) -> Threshold:
     Computed in NumPy, once, when a network is deployed; XLA may contract the two roundings to one.
 
     Args:
-      scale: scalar or (O,); float32, bfloat16 or float16, or a Python number, which is rounded to float32.
+      scale: scalar, (O,), or (…, O) of layers that are stacked; float32, bfloat16 or float16, or Python's numbers, one
+        or a list, which are rounded to float32.
       bias: the same.
 
     Returns:
-      A `Threshold` of int32 and bool (O,), or of scalars if both arguments are.
+      A `Threshold` of int32 and bool (O,), or of scalars if both arguments are. That of stacked layers is (…, O), whose
+      rows `jax.vmap` or `jax.lax.scan` gives to `packed_conv`.
 
     Raises:
       TypeError: a dtype is another one, float64 among them, which would have to be rounded; or an argument is traced,
         as under `jit`: then its values are not known yet.
-      ValueError: a shape is neither () nor (O,), or the lengths differ.
+      ValueError: one shape is neither the other nor the end of it.
 
     Gradient: none; a threshold is made after training.
 
@@ -69,8 +88,7 @@ def sign_threshold(scale: ArrayLike, bias: ArrayLike) -> Threshold:
       Umuroglu et al., FINN, 2017, section 4.2.2. https://arxiv.org/abs/1612.07119
     """
     s, b = _known("scale", scale), _known("bias", bias)
-    if s.ndim and b.ndim and s.shape != b.shape:
-        raise ValueError(f"`scale` and `bias` must have the same length, but have shapes {s.shape} and {b.shape}")
+    shape = common_shape({"scale": s.shape, "bias": b.shape})
 
     def is_positive(u: np.ndarray) -> np.ndarray:
         with np.errstate(all="ignore"):  # inf and NaN are answers here
@@ -81,7 +99,7 @@ def sign_threshold(scale: ArrayLike, bias: ArrayLike) -> Threshold:
     # only where that is, so it is negative where p < -bias. This holds for infinities too, inf - inf being NaN and
     # counting as +1. Only 0·inf remains, which is NaN at u = 0, between p = -inf and p = +inf. It counts as +1, as
     # p = +inf always does.
-    low = np.full(np.broadcast_shapes(s.shape, b.shape), np.iinfo(np.int32).min, np.int64)
+    low = np.full(shape, np.iinfo(np.int32).min, np.int64)
     high = np.full_like(low, np.iinfo(np.int32).max)
     first, last = is_positive(low), is_positive(high)
     while np.any(high - low > 1):  # the answer at low is the first one, at high another, if there is another
@@ -91,18 +109,26 @@ def sign_threshold(scale: ArrayLike, bias: ArrayLike) -> Threshold:
     constant = first == last
     value = np.where(constant, np.iinfo(np.int32).min, high).astype(np.int32)
     flip = np.where(constant, ~first, first)
-    return Threshold(jnp.asarray(value), jnp.asarray(flip))
+    return Threshold(jax.device_put(value), jax.device_put(flip))
 
 
 def _known(name: str, value: ArrayLike) -> np.ndarray:
-    """A float32 vector or scalar of known values, with nothing rounded."""
-    if isinstance(value, jax.core.Tracer):
-        raise TypeError(f"`{name}` must be a concrete array, but was traced: make thresholds outside `jit` and `vmap`")
-    array = np.asarray(value, np.float32 if type(value) in (int, float) else None)
+    """Known values in float32, of which Python's own alone are rounded to it."""
+    leaves = leaves_of(value)
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
+        raise TypeError(
+            f"`{name}` must be a concrete array, but was traced: make thresholds outside `jit` and `vmap`, "
+            "of stacked layers at once from (…, O)"
+        )
+    if all(type(leaf) in (int, float) for leaf in leaves):
+        try:
+            with np.errstate(over="ignore"):
+                return np.asarray(value, np.float32)
+        except (ValueError, OverflowError):
+            raise TypeError(f"`{name}` must be numbers that a float can hold, but was {value!r}") from None
+    array = np.asarray(jax.device_get(given_array(name, value)))
     if array.dtype not in (jnp.float32, jnp.bfloat16, jnp.float16):
         raise TypeError(f"`{name}` must have dtype float32, bfloat16 or float16, but has dtype {array.dtype}")
-    if array.ndim > 1:
-        raise ValueError(f"`{name}` must be a scalar or have shape (O,), but has shape {array.shape}")
     return array.astype(np.float32)
 
 
@@ -110,82 +136,17 @@ def as_threshold(threshold: Threshold, features: int) -> Threshold:
     """A threshold of arrays (O,), traced or not."""
     if not isinstance(threshold, Threshold):
         raise TypeError(f"`threshold` must be a `Threshold` or None, but was {threshold!r}")
-
-    def per_output(field: str, value: ArrayLike, dtype: type) -> jax.Array:
-        value = value if isinstance(value, jax.Array) else np.asarray(value)  # JAX would wrap int64 around
-        if value.dtype != dtype:
-            raise TypeError(f"`threshold.{field}` must have dtype {jnp.dtype(dtype).name}, but has dtype {value.dtype}")
-        if value.shape not in ((), (features,)):
-            raise ValueError(
-                f"`threshold.{field}` must be a scalar or have shape (O,) = ({features},), but has shape {value.shape}"
-            )
-        return jnp.broadcast_to(value, (features,))
-
     value, flip = threshold
-    return Threshold(per_output("value", value, jnp.int32), per_output("flip", flip, jnp.bool_))
+    return Threshold(
+        _per_output("threshold.value", as_exactly("threshold.value", value, np.int32), features),
+        _per_output("threshold.flip", as_exactly("threshold.flip", flip, np.bool_), features),
+    )
 
 
-def fold_batch_norm(
-    mean: ArrayLike,
-    variance: ArrayLike,
-    gamma: ArrayLike | None = None,
-    beta: ArrayLike | None = None,
-    *,
-    epsilon: ArrayLike,
-    scale: ArrayLike | None = None,
-    bias: ArrayLike | None = None,
-) -> tuple[jax.Array, jax.Array]:
-    """The affine that a batch norm becomes when its statistics are fixed.
-
-        gamma·(y - mean)/√(variance + epsilon) + beta   =   u·(I·scale) + (I·bias + J)
-
-        y = u·scale + bias        I = gamma/√(variance + epsilon)        J = beta - I·mean
-
-    Equal in exact arithmetic. In floats the two sides round differently, so a network that is to give the same signs
-    before and after it is deployed evaluates the affine in both.
-
-    Args:
-      mean: the running mean, scalar or (O,).
-      variance: the running variance, scalar or (O,).
-      gamma: scalar or (O,); None is 1.
-      beta: scalar or (O,); None is 0.
-      epsilon: what was added to the variance in training. Frameworks differ, so it has no default.
-      scale: of the layer before, scalar or (O,); None is 1.
-      bias: of the layer before, scalar or (O,); None is 0.
-
-    Returns:
-      `(scale, bias)` for `binary_conv` or `sign_threshold`, each (O,), or scalars if all arguments are; float32, or
-      float64 if an array among them is; a Python number takes the dtype of the others.
-
-    Raises:
-      TypeError: an argument is not real.
-      ValueError: a shape is neither () nor (O,), or that of `epsilon` is not ().
-
-    Gradient: that of the formula.
-
-    Example:
-      >>> mean, variance = jnp.array([2.0, -1.0]), jnp.array([3.0, 0.0])
-      >>> scale, bias = jbnn.fold_batch_norm(mean, variance, gamma=jnp.array([1.0, -1.0]), epsilon=1.0)
-      >>> print(scale, bias)
-      [ 0.5 -1. ] [-1. -1.]
-
-    References:
-      `MPSCNNConvolutionDescriptor.setBatchNormalizationParametersForInference`, whose I and J these are.
-      https://developer.apple.com/documentation/metalperformanceshaders/mpscnnconvolutiondescriptor
-    """
-    given = {"mean": mean, "variance": variance, "gamma": gamma, "beta": beta, "scale": scale, "bias": bias}
-    arrays = {name: jnp.asarray(value) for name, value in given.items() if value is not None}
-    exact = any(a.dtype == jnp.float64 and not a.weak_type for a in arrays.values())  # Python's numbers are weak
-    dtype = jnp.float64 if exact else jnp.float32
-    size = next((a.shape[0] for a in arrays.values() if a.ndim == 1), 1)
-    epsilon = jnp.asarray(epsilon)
-    if epsilon.ndim:
-        raise ValueError(f"`epsilon` must be a scalar, but has shape {epsilon.shape}")
-    terms = {name: per_channel(name, array, size, "O", dtype) for name, array in arrays.items()}
-    root = jnp.sqrt(terms["variance"] + per_channel("epsilon", epsilon, size, "O", dtype))
-    inner = terms["gamma"] / root if gamma is not None else 1 / root
-    outer = -inner * terms["mean"] if beta is None else terms["beta"] - inner * terms["mean"]
-    if bias is not None:
-        outer = inner * terms["bias"] + outer
-    factor, term = jnp.broadcast_arrays(inner if scale is None else inner * terms["scale"], outer)
-    return factor, term
+def _per_output(name: str, term: jax.Array, features: int) -> jax.Array:
+    if term.shape not in ((), (features,)):
+        stacked = ": stacked layers go in by `jax.vmap` or `jax.lax.scan`" if term.ndim > 1 else ""
+        raise ValueError(
+            f"`{name}` must be a scalar or have shape (O,) = ({features},), but has shape {term.shape}{stacked}"
+        )
+    return lax.broadcast(term, (features,)) if term.ndim == 0 else term

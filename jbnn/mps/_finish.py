@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from jbnn._threshold import fold_batch_norm
+from jbnn._batch_norm import fold_batch_norm
 from jbnn.convolution import depth_to_space, space_to_depth
 from jbnn.mps._descriptor import BatchNormalization, ConvolutionDescriptor
 
