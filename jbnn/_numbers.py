@@ -25,11 +25,6 @@ def numbers(name: str, value: ArrayLike, like: jax.Array) -> jax.Array:
         raise ValueError(
             f"`{name}` must be a scalar or broadcast to the shape of `x`, {like.shape}, but has shape {array.shape}"
         )
-    return lax_rank(array, like)
-
-
-def lax_rank(array: jax.Array, like: jax.Array) -> jax.Array:
-    """An array as one of as many axes as `like`, those in front of size 1; a scalar as it is."""
     return array.reshape((1,) * (like.ndim - array.ndim) + array.shape) if array.ndim else array
 
 
