@@ -1,19 +1,22 @@
 """XNOR-Net's beta: how large the input was, at each position, before it became bits."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 
-from jbnn._bits import pack, unpack_bits
 from jbnn._geometry import Geometry, pad_image, sum_windows
+from jbnn._residuals import keep_mask, recall_mask
 
 
+@functools.partial(jax.jit, static_argnames="geometry", inline=True)
 def beta(z: jax.Array, geometry: Geometry) -> jax.Array:
     """The box mean of A = mean over channels of |z|: (N, *S, C) to (N, *S', 1).
 
     The box is the convolution's own window, dilation included; A is 0 outside the image, and the divisor is always
-    the full window.
+    the full window. Of no channels the mean is 0.
     """
-    if geometry.is_empty(1):
+    if geometry.is_empty(1) or geometry.channels == 0:
         return jnp.zeros((z.shape[0], *geometry.output, 1), z.dtype)
     sums = sum_windows(pad_image(jnp.mean(_magnitude(z), axis=-1), 0, geometry), geometry)
     return (sums / geometry.taps)[..., None]
@@ -26,11 +29,11 @@ def _magnitude(z: jax.Array) -> jax.Array:
 
 
 def _magnitude_fwd(z: jax.Array) -> tuple[jax.Array, jax.Array]:
-    return jnp.abs(z), pack(z >= 0)
+    return _magnitude(z), keep_mask(z >= 0)
 
 
 def _magnitude_bwd(words: jax.Array, g: jax.Array) -> tuple[jax.Array]:
-    rising = unpack_bits(words, g.shape[-1], axis=g.ndim - 1, groups=1)
+    rising, g = recall_mask(words, g)
     return (jnp.where(rising, g, -g),)
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jax.custom_derivatives import SymbolicZero
 from jax.typing import DTypeLike
 
@@ -25,7 +26,7 @@ from jbnn._float_conv import float_conv
 from jbnn._kernels.case import BITS, Case, Reading
 from jbnn._kernels.primitive import correlate_words
 from jbnn._kernels.unpacked import numbers
-from jbnn._once import differentiable_once
+from jbnn._once import tied, witness
 from jbnn._residuals import keep, recall
 
 
@@ -53,9 +54,11 @@ def correlate(
 def _correlate_fwd(
     a: Any, b: Any, scale: Any, bias: Any, case: Case, activation: Any, implementation: str | None
 ) -> tuple[jax.Array, Any]:
-    image, w = image_of(_once(a.value), case), kernel_words(_once(b.value), case)
+    image, w = (of(lax.stop_gradient(v.value), case) for of, v in ((image_of, a), (kernel_words, b)))
+    source = witness(*(v.value for v in (a, b) if jnp.issubdtype(v.value.dtype, jnp.floating)))
     bare = dataclasses.replace(case, result=None)
     u = _as_floats(correlate_words(image, w, bare, implementation=implementation), a.value.dtype)
+    u = tied(u, source)
     # What does not vary is closed over: nothing is then kept for the gradient of, say, a constant scale.
     given = {"u": u} | {name: term.value for name, term in (("scale", scale), ("bias", bias)) if term is not None}
     varies = {"u": a.perturbed or b.perturbed}
@@ -67,16 +70,16 @@ def _correlate_fwd(
     y, pull_back = jax.vjp(finish, {name: value for name, value in given.items() if varies[name]})
     image = keep(image) if case.counts else image
     # Residuals are arrays; which of a and b vary is carried by their structure, () or None.
-    return y, (pull_back, image, keep(w), *(() if operand.perturbed else None for operand in (a, b)))
+    return y, (pull_back, image, keep(w), source, *(() if operand.perturbed else None for operand in (a, b)))
 
 
 def _correlate_bwd(
     case: Case, activation: Any, implementation: str | None, residuals: Any, g: Any
 ) -> tuple[jax.Array | None, ...]:
-    pull_back, image, w, *operands = residuals
+    pull_back, image, w, source, *operands = residuals
     (found,) = pull_back(jnp.zeros(g.shape, g.dtype) if isinstance(g, SymbolicZero) else g)
     slopes = _bilinear(image, w, found["u"], case) if "u" in found else (None, None)
-    da, db = (None if varies is None else slope for slope, varies in zip(slopes, operands, strict=True))
+    da, db = (None if v is None else tied(slope, source) for slope, v in zip(slopes, operands, strict=True))
     return da, db, found.get("scale"), found.get("bias")
 
 
@@ -111,10 +114,6 @@ def kernel_words(b: jax.Array, case: Case) -> jax.Array:
 def _as_bits(a: jax.Array, reading: Reading) -> jax.Array:
     """What `pack` reads as the bits that a stands for."""
     return a > 0.5 if reading == BITS else a
-
-
-def _once(a: jax.Array) -> jax.Array:
-    return differentiable_once(a) if jnp.issubdtype(a.dtype, jnp.floating) else a
 
 
 def _as_floats(u: jax.Array, dtype: DTypeLike) -> jax.Array:

@@ -18,12 +18,19 @@ def materialize(x: jax.Array) -> jax.Array:
     return _materialize_p.bind(x)
 
 
-def _through_an_empty_loop(x: jax.Array) -> jax.Array:
-    one = jnp.ones((), x.dtype)
+def through_an_empty_loop(*arrays: jax.Array) -> tuple[jax.Array, ...]:
+    """The arrays, none of which is read before all are computed: for lowering rules on a CPU."""
     turns = lax.optimization_barrier(jnp.int32(0))
-    _, x = lax.while_loop(
-        lambda state: state[0] < turns, lambda state: (state[0] + 1, state[1] + one), (jnp.int32(0), x)
+    _, arrays = lax.while_loop(
+        lambda state: state[0] < turns,
+        lambda state: (state[0] + 1, tuple(x + jnp.ones((), x.dtype) for x in state[1])),
+        (jnp.int32(0), arrays),
     )
+    return arrays
+
+
+def _stored(x: jax.Array) -> jax.Array:
+    (x,) = through_an_empty_loop(x)
     return x
 
 
@@ -32,4 +39,4 @@ _materialize_p.def_impl(lambda x: x)
 _materialize_p.def_abstract_eval(lambda x: x)
 batching.defvectorized(_materialize_p)
 mlir.register_lowering(_materialize_p, mlir.lower_fun(lambda x: x, multiple_results=False))
-mlir.register_lowering(_materialize_p, mlir.lower_fun(_through_an_empty_loop, multiple_results=False), platform="cpu")
+mlir.register_lowering(_materialize_p, mlir.lower_fun(_stored, multiple_results=False), platform="cpu")

@@ -8,15 +8,21 @@ import jax
 from jbnn import quantizers
 from jbnn._arguments import array_from
 from jbnn._kernels.case import BITS, Reading
+from jbnn._marks import mark_of
 
 Quantizer = Callable[[jax.Array], jax.Array]
 
-_WAY_OUT = (
-    (quantizers.dorefa, "it has more than one bit, or values in [0, 1]"),
-    (quantizers.ste_tern, "it has three values"),
-    (quantizers.magnitude_aware_sign, "use `ste_sign` and `scale=jax.lax.stop_gradient(jbnn.alpha(w))`"),
-    (quantizers.ste_heaviside, 'its values are 0 and 1, which are for mode="and"'),
-)
+_STEP = quantizers.ste_heaviside.__name__
+# The known ones to other values than ±1, by the name with which they mark these.
+_WAY_OUT = {
+    "dorefa": "it has more than one bit, or values in [0, 1]",
+    "ste_tern": "it has three values",
+    "magnitude_aware_sign": "use `ste_sign` and `scale=jax.lax.stop_gradient(jbnn.alpha(w))`",
+    _STEP: 'its values are 0 and 1, which are for mode="and"',
+}
+# What need not be traced to know its values.
+_TO_SIGNS = (quantizers.ste_sign, quantizers.approx_sign, quantizers.swish_sign, quantizers.identity)
+_OTHERS = {getattr(quantizers, name): name for name in _WAY_OUT}
 
 
 def check_quantizer(name: str, quantizer: Quantizer, reading: Reading | None) -> None:
@@ -24,21 +30,35 @@ def check_quantizer(name: str, quantizer: Quantizer, reading: Reading | None) ->
     function = _function(quantizer)
     if not callable(function):
         raise TypeError(f"`{name}` must be a function to ±1, but was {quantizer!r}")
-    for refused, way_out in _WAY_OUT:
-        steps = refused is quantizers.ste_heaviside and reading == BITS
-        if reading is not None and function is refused and not steps:
-            raise ValueError(f"`{name}` must return ±1, but was {refused.__name__}: {way_out}")
+    if reading is not None:
+        _check_values(name, _known(function), reading)
 
 
 def quantized(name: str, x: jax.Array, quantizer: Quantizer, reading: Reading) -> jax.Array:
-    """The numbers that bits stand for, of x: those of a quantizer to ±1, or of a step to {0, 1}."""
+    """The numbers that bits stand for, of x: those of a quantizer to ±1, or of a step to {0, 1}.
+
+    A known quantizer inside a function of the caller's is found as well, before anything is computed.
+    """
+    function = _function(quantizer)
+    values = _known(function)
+    if values is None and not any(function is known for known in _TO_SIGNS):
+        values = mark_of(quantizer, x)
+        _check_values(name, values, reading)
     q = array_from(name, quantizer(x))
     if q.shape != x.shape:
         raise ValueError(f"`{name}` must keep the shape of its argument, {x.shape}, but returned shape {q.shape}")
     q = q.astype(x.dtype)
-    if reading != BITS or _function(quantizer) is quantizers.ste_heaviside:
-        return q
-    return (q + 1) / 2
+    return q if reading != BITS or values == _STEP else (q + 1) / 2
+
+
+def _check_values(name: str, values: str | None, reading: Reading) -> None:
+    if values is not None and not (values == _STEP and reading == BITS):
+        raise ValueError(f"`{name}` must return ±1, but its values are those of `{values}`: {_WAY_OUT[values]}")
+
+
+def _known(function: Quantizer) -> str | None:
+    """Which of the known quantizers it is. A callable need not have a hash."""
+    return next((name for known, name in _OTHERS.items() if function is known), None)
 
 
 def _function(quantizer: Quantizer) -> Quantizer:

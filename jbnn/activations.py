@@ -7,11 +7,15 @@ one with parameters goes in as `functools.partial(jbnn.activations.relun, a=0.0)
 [1] https://developer.apple.com/documentation/metalperformanceshaders/mpscnnneurontype
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
-from jbnn._bits import as_floating
+from jbnn._arguments import as_float, as_real
+from jbnn._numbers import known, numbers
 
 __all__ = [
     "absolute",
@@ -33,9 +37,14 @@ __all__ = [
 ]
 
 
-def _scaled(x: jax.Array, a: ArrayLike) -> jax.Array:
-    """a·x, where a plain 0 gives 0 for infinite x too."""
-    return jnp.zeros_like(x) if isinstance(a, int | float) and a == 0 else jnp.asarray(a, x.dtype) * x
+# Each neuron is one program, so that its constants are the program's, and not sent to the device at every call. Its
+# parameters are arrays in the dtype of x: none widens the result, and all may be traced.
+_program = functools.partial(jax.jit, inline=True)
+
+
+def _is_plain_zero(a: ArrayLike) -> bool:
+    """Whether 0·x is to be 0 for infinite x too."""
+    return isinstance(a, int | float) and a == 0
 
 
 def none(x: ArrayLike) -> jax.Array:
@@ -51,7 +60,7 @@ def none(x: ArrayLike) -> jax.Array:
       >>> print(jbnn.activations.none(jnp.array([-1.0, 2.0])))
       [-1.  2.]
     """
-    return as_floating(x)
+    return as_float("x", x)
 
 
 def relu(x: ArrayLike, a: ArrayLike = 0.0) -> jax.Array:
@@ -59,7 +68,7 @@ def relu(x: ArrayLike, a: ArrayLike = 0.0) -> jax.Array:
 
     Args:
       x: floating array of any shape.
-      a: slope below 0; a scalar.
+      a: slope below 0; a scalar, or what broadcasts to the shape of x.
 
     Returns:
       The shape and dtype of x. The slope at 0 is 1, as in MPS; `jax.nn.relu` has 0 there.
@@ -68,8 +77,19 @@ def relu(x: ArrayLike, a: ArrayLike = 0.0) -> jax.Array:
       >>> print(jbnn.activations.relu(jnp.array([-2.0, 3.0]), a=0.5))
       [-1.  3.]
     """
-    x = as_floating(x)
-    return jnp.where(x < 0, _scaled(x, a), x)
+    x = as_float("x", x)
+    slope = numbers("a", a, x)
+    return _rectified(x) if _is_plain_zero(a) else _bent(x, slope)
+
+
+@_program
+def _rectified(x: jax.Array) -> jax.Array:
+    return jnp.where(x < 0, jnp.zeros_like(x), x)
+
+
+@_program
+def _bent(x: jax.Array, a: jax.Array) -> jax.Array:
+    return jnp.where(x < 0, a * x, x)
 
 
 def linear(x: ArrayLike, a: ArrayLike, b: ArrayLike) -> jax.Array:
@@ -77,8 +97,8 @@ def linear(x: ArrayLike, a: ArrayLike, b: ArrayLike) -> jax.Array:
 
     Args:
       x: floating array of any shape.
-      a: slope; a scalar.
-      b: offset; a scalar.
+      a: slope; a scalar, or what broadcasts to the shape of x.
+      b: offset; a scalar, or what broadcasts to the shape of x.
 
     Returns:
       The shape and dtype of x.
@@ -87,8 +107,13 @@ def linear(x: ArrayLike, a: ArrayLike, b: ArrayLike) -> jax.Array:
       >>> print(jbnn.activations.linear(jnp.array([1.0, 2.0]), 3.0, 1.0))
       [4. 7.]
     """
-    x = as_floating(x)
-    return jnp.asarray(a, x.dtype) * x + jnp.asarray(b, x.dtype)
+    x = as_float("x", x)
+    return _line(x, numbers("a", a, x), numbers("b", b, x))
+
+
+@_program
+def _line(x: jax.Array, a: jax.Array, b: jax.Array) -> jax.Array:
+    return a * x + b
 
 
 def sigmoid(x: ArrayLike) -> jax.Array:
@@ -104,7 +129,7 @@ def sigmoid(x: ArrayLike) -> jax.Array:
       >>> print(jbnn.activations.sigmoid(jnp.array([0.0])))
       [0.5]
     """
-    return jax.nn.sigmoid(as_floating(x))
+    return jax.nn.sigmoid(as_float("x", x))
 
 
 def hard_sigmoid(x: ArrayLike, a: ArrayLike = 0.2, b: ArrayLike = 0.5) -> jax.Array:
@@ -112,8 +137,8 @@ def hard_sigmoid(x: ArrayLike, a: ArrayLike = 0.2, b: ArrayLike = 0.5) -> jax.Ar
 
     Args:
       x: floating array of any shape.
-      a: slope; a scalar.
-      b: offset; a scalar.
+      a: slope; a scalar, or what broadcasts to the shape of x.
+      b: offset; a scalar, or what broadcasts to the shape of x.
 
     Returns:
       The shape and dtype of x. The slope is a at both ends of the ramp too, as in MPS.
@@ -122,7 +147,13 @@ def hard_sigmoid(x: ArrayLike, a: ArrayLike = 0.2, b: ArrayLike = 0.5) -> jax.Ar
       >>> print(jbnn.activations.hard_sigmoid(jnp.array([-5.0, 0.0, 1.0])))
       [0.  0.5 0.7]
     """
-    y = linear(x, a, b)
+    x = as_float("x", x)
+    return _ramp(x, numbers("a", a, x), numbers("b", b, x))
+
+
+@_program
+def _ramp(x: jax.Array, a: jax.Array, b: jax.Array) -> jax.Array:
+    y = a * x + b
     zero, one = jnp.zeros_like(y), jnp.ones_like(y)
     return jnp.where(y < 0, zero, jnp.where(y > 1, one, y))
 
@@ -132,8 +163,8 @@ def tanh(x: ArrayLike, a: ArrayLike = 1.0, b: ArrayLike = 1.0) -> jax.Array:
 
     Args:
       x: floating array of any shape.
-      a: outer factor; a scalar.
-      b: inner factor; a scalar.
+      a: outer factor; a scalar, or what broadcasts to the shape of x.
+      b: inner factor; a scalar, or what broadcasts to the shape of x.
 
     Returns:
       The shape and dtype of x.
@@ -142,8 +173,13 @@ def tanh(x: ArrayLike, a: ArrayLike = 1.0, b: ArrayLike = 1.0) -> jax.Array:
       >>> print(jbnn.activations.tanh(jnp.array([0.0, 100.0]), a=2.0))
       [0. 2.]
     """
-    x = as_floating(x)
-    return jnp.asarray(a, x.dtype) * jnp.tanh(jnp.asarray(b, x.dtype) * x)
+    x = as_float("x", x)
+    return _scaled_tanh(x, numbers("a", a, x), numbers("b", b, x))
+
+
+@_program
+def _scaled_tanh(x: jax.Array, a: jax.Array, b: jax.Array) -> jax.Array:
+    return a * jnp.tanh(b * x)
 
 
 def absolute(x: ArrayLike) -> jax.Array:
@@ -159,7 +195,11 @@ def absolute(x: ArrayLike) -> jax.Array:
       >>> print(jbnn.activations.absolute(jnp.array([-2.0, 3.0])))
       [2. 3.]
     """
-    x = as_floating(x)
+    return _absolute(as_float("x", x))
+
+
+@_program
+def _absolute(x: jax.Array) -> jax.Array:
     return jnp.where(x == 0, jnp.zeros_like(x), jnp.abs(x))
 
 
@@ -168,8 +208,8 @@ def soft_plus(x: ArrayLike, a: ArrayLike = 1.0, b: ArrayLike = 1.0) -> jax.Array
 
     Args:
       x: floating array of any shape.
-      a: outer factor; a scalar.
-      b: inner factor; a scalar.
+      a: outer factor; a scalar, or what broadcasts to the shape of x.
+      b: inner factor; a scalar, or what broadcasts to the shape of x.
 
     Returns:
       The shape and dtype of x, without overflow for large b·x.
@@ -178,9 +218,14 @@ def soft_plus(x: ArrayLike, a: ArrayLike = 1.0, b: ArrayLike = 1.0) -> jax.Array
       >>> print(jbnn.activations.soft_plus(jnp.array([-200.0, 200.0])))
       [  0. 200.]
     """
-    x = as_floating(x)
-    y = jnp.asarray(b, x.dtype) * x
-    return jnp.asarray(a, x.dtype) * jnp.logaddexp(y, jnp.zeros_like(y))
+    x = as_float("x", x)
+    return _soft_plus(x, numbers("a", a, x), numbers("b", b, x))
+
+
+@_program
+def _soft_plus(x: jax.Array, a: jax.Array, b: jax.Array) -> jax.Array:
+    y = b * x
+    return a * jnp.logaddexp(y, jnp.zeros_like(y))
 
 
 def soft_sign(x: ArrayLike) -> jax.Array:
@@ -190,13 +235,20 @@ def soft_sign(x: ArrayLike) -> jax.Array:
       x: floating array of any shape.
 
     Returns:
-      The shape and dtype of x.
+      The shape and dtype of x; ±1, the limits, for infinite x.
 
     Example:
       >>> print(jbnn.activations.soft_sign(jnp.array([-1.0, 3.0])))
       [-0.5   0.75]
     """
-    return jax.nn.soft_sign(as_floating(x))
+    return _soft_sign(as_float("x", x))
+
+
+@_program
+def _soft_sign(x: jax.Array) -> jax.Array:
+    infinite = jnp.isinf(x)
+    finite = jnp.where(infinite, jnp.zeros_like(x), x)  # or the gradient would be NaN
+    return jnp.where(infinite, jnp.sign(x), jax.nn.soft_sign(finite))
 
 
 def elu(x: ArrayLike, a: ArrayLike = 1.0) -> jax.Array:
@@ -204,7 +256,7 @@ def elu(x: ArrayLike, a: ArrayLike = 1.0) -> jax.Array:
 
     Args:
       x: floating array of any shape.
-      a: factor below 0; a scalar.
+      a: factor below 0; a scalar, or what broadcasts to the shape of x.
 
     Returns:
       The shape and dtype of x. The slope at 0 is 1.
@@ -213,9 +265,14 @@ def elu(x: ArrayLike, a: ArrayLike = 1.0) -> jax.Array:
       >>> print(jbnn.activations.elu(jnp.array([-100.0, 2.0]), a=3.0))
       [-3.  2.]
     """
-    x = as_floating(x)
+    x = as_float("x", x)
+    return _elu(x, numbers("a", a, x))
+
+
+@_program
+def _elu(x: jax.Array, a: jax.Array) -> jax.Array:
     below = jnp.where(x >= 0, jnp.zeros_like(x), x)  # the other branch must not overflow, or its gradient is NaN
-    return jnp.where(x >= 0, x, jnp.asarray(a, x.dtype) * jnp.expm1(below))
+    return jnp.where(x >= 0, x, a * jnp.expm1(below))
 
 
 def prelu(x: ArrayLike, a: ArrayLike) -> jax.Array:
@@ -235,10 +292,15 @@ def prelu(x: ArrayLike, a: ArrayLike) -> jax.Array:
       >>> print(jbnn.activations.prelu(jnp.array([-2.0, -2.0]), jnp.array([0.5, 0.0])))
       [-1. -0.]
     """
-    x = as_floating(x)
-    a = jnp.asarray(a, x.dtype)
+    x = as_float("x", x)
+    a = as_real("a", a, x.dtype)
     if x.ndim == 0 or a.shape != x.shape[-1:]:
         raise ValueError(f"`a` must have one slope for each channel, shape {x.shape[-1:]}, but has shape {a.shape}")
+    return _bent_channels(x, a)
+
+
+@_program
+def _bent_channels(x: jax.Array, a: jax.Array) -> jax.Array:
     return jnp.where(x >= 0, x, jax.lax.broadcast_in_dim(a, x.shape, (x.ndim - 1,)) * x)
 
 
@@ -250,8 +312,8 @@ def relun(x: ArrayLike, a: ArrayLike, b: ArrayLike = 6.0) -> jax.Array:
 
     Args:
       x: floating array of any shape.
-      a: slope below 0; a scalar.
-      b: the ceiling; a scalar.
+      a: slope below 0; a scalar, or what broadcasts to the shape of x.
+      b: the ceiling; a scalar, or what broadcasts to the shape of x.
 
     Returns:
       The shape and dtype of x. The slope from the ceiling on is 0; Apple's page prints b.
@@ -261,8 +323,13 @@ def relun(x: ArrayLike, a: ArrayLike, b: ArrayLike = 6.0) -> jax.Array:
       [0. 3. 6.]
     """
     y = relu(x, a)
-    ceiling = jnp.broadcast_to(jnp.asarray(b, y.dtype), y.shape)
-    return jnp.where(y >= ceiling, ceiling, y)
+    return _capped(y, numbers("b", b, y))
+
+
+@_program
+def _capped(x: jax.Array, b: jax.Array) -> jax.Array:
+    ceiling = jnp.broadcast_to(b, x.shape)
+    return jnp.where(x >= ceiling, ceiling, x)
 
 
 def power(x: ArrayLike, a: ArrayLike, b: ArrayLike, c: ArrayLike) -> jax.Array:
@@ -270,9 +337,9 @@ def power(x: ArrayLike, a: ArrayLike, b: ArrayLike, c: ArrayLike) -> jax.Array:
 
     Args:
       x: floating array of any shape.
-      a: slope; a scalar.
-      b: offset; a scalar.
-      c: exponent; a scalar.
+      a: slope; a scalar, or what broadcasts to the shape of x.
+      b: offset; a scalar, or what broadcasts to the shape of x.
+      c: exponent; a scalar, or what broadcasts to the shape of x.
 
     Returns:
       The shape and dtype of x; NaN where the base is negative and c is not an integer.
@@ -281,56 +348,81 @@ def power(x: ArrayLike, a: ArrayLike, b: ArrayLike, c: ArrayLike) -> jax.Array:
       >>> print(jbnn.activations.power(jnp.array([1.0, 2.0]), 2.0, 1.0, 2.0))
       [ 9. 25.]
     """
-    y = linear(x, a, b)
-    return jnp.power(y, jnp.asarray(c, y.dtype))
+    x = as_float("x", x)
+    return _power(x, numbers("a", a, x), numbers("b", b, x), numbers("c", c, x))
 
 
-def exponential(x: ArrayLike, a: ArrayLike = 1.0, b: ArrayLike = 0.0, c: float = -1.0) -> jax.Array:
+@_program
+def _power(x: jax.Array, a: jax.Array, b: jax.Array, c: jax.Array) -> jax.Array:
+    return jnp.power(_line(x, a, b), c)
+
+
+def exponential(x: ArrayLike, a: ArrayLike = 1.0, b: ArrayLike = 0.0, c: ArrayLike = -1.0) -> jax.Array:
     """f(x) = c^(a·x + b), or e^(a·x + b) where c is -1.
 
     Args:
       x: floating array of any shape.
-      a: slope of the exponent; a scalar.
-      b: offset of the exponent; a scalar.
-      c: the base, a positive number, or -1 for e.
+      a: slope of the exponent; a scalar, or what broadcasts to the shape of x.
+      b: offset of the exponent; a scalar, or what broadcasts to the shape of x.
+      c: the base, a positive number, or -1 for e; a scalar, or what broadcasts to the shape of x.
 
     Returns:
       The shape and dtype of x.
 
     Raises:
-      ValueError: c is neither positive nor -1.
+      ValueError: c is neither positive nor -1, where its value is known while tracing.
 
     Example:
       >>> print(jbnn.activations.exponential(jnp.array([0.0, 3.0]), c=2.0))
       [1. 8.]
     """
-    _check_base(c)
-    y = linear(x, a, b)
-    return jnp.exp(y) if c == -1 else jnp.power(jnp.asarray(c, y.dtype), y)
+    x = as_float("x", x)
+    natural, c = _base(c, x)
+    return _exponential(x, numbers("a", a, x), numbers("b", b, x), c, natural)
 
 
-def logarithm(x: ArrayLike, a: ArrayLike = 1.0, b: ArrayLike = 0.0, c: float = -1.0) -> jax.Array:
+@functools.partial(_program, static_argnums=4)
+def _exponential(x: jax.Array, a: jax.Array, b: jax.Array, c: jax.Array, natural: bool | None) -> jax.Array:
+    y = _line(x, a, b)
+    if natural is not None:
+        return jnp.exp(y) if natural else jnp.power(c, y)
+    is_natural = c == -1
+    base = jnp.where(is_natural, jnp.ones_like(c), c)  # the power of a negative base is NaN, in the gradient too
+    return jnp.where(is_natural, jnp.exp(y), jnp.power(base, y))
+
+
+def logarithm(x: ArrayLike, a: ArrayLike = 1.0, b: ArrayLike = 0.0, c: ArrayLike = -1.0) -> jax.Array:
     """f(x) = log_c(a·x + b), or the natural logarithm where c is -1.
 
     Args:
       x: floating array of any shape.
-      a: slope of the argument; a scalar.
-      b: offset of the argument; a scalar.
-      c: the base, a positive number, or -1 for e.
+      a: slope of the argument; a scalar, or what broadcasts to the shape of x.
+      b: offset of the argument; a scalar, or what broadcasts to the shape of x.
+      c: the base, a positive number, or -1 for e; a scalar, or what broadcasts to the shape of x.
 
     Returns:
       The shape and dtype of x; NaN where the argument is negative.
 
     Raises:
-      ValueError: c is neither positive nor -1.
+      ValueError: c is neither positive nor -1, where its value is known while tracing.
 
     Example:
       >>> print(jbnn.activations.logarithm(jnp.array([1.0, 8.0]), c=2.0))
       [0. 3.]
     """
-    _check_base(c)
-    y = linear(x, a, b)
-    return jnp.log(y) if c == -1 else jnp.log(y) / jnp.log(jnp.asarray(c, y.dtype))
+    x = as_float("x", x)
+    natural, c = _base(c, x)
+    return _logarithm(x, numbers("a", a, x), numbers("b", b, x), c, natural)
+
+
+@functools.partial(_program, static_argnums=4)
+def _logarithm(x: jax.Array, a: jax.Array, b: jax.Array, c: jax.Array, natural: bool | None) -> jax.Array:
+    y = jnp.log(_line(x, a, b))
+    if natural is not None:
+        return y if natural else y / jnp.log(c)
+    is_natural = c == -1
+    base = jnp.where(is_natural, jnp.full_like(c, 2), c)  # the logarithm of a negative base is NaN, in the gradient too
+    return jnp.where(is_natural, y, y / jnp.log(base))
 
 
 def gelu(x: ArrayLike) -> jax.Array:
@@ -340,15 +432,28 @@ def gelu(x: ArrayLike) -> jax.Array:
       x: floating array of any shape.
 
     Returns:
-      The shape and dtype of x. The gradient is that of the formula; Apple's page lacks a ½ in its second term.
+      The shape and dtype of x; 0, the limit, at -∞. The gradient is that of the formula; Apple's page lacks a ½ in its
+      second term.
 
     Example:
       >>> print(jbnn.activations.gelu(jnp.array([0.0, 100.0])))
       [  0. 100.]
     """
-    return jax.nn.gelu(as_floating(x), approximate=False)
+    return _gelu(as_float("x", x))
 
 
-def _check_base(c: float) -> None:
-    if not (c > 0 or c == -1):
+@_program
+def _gelu(x: jax.Array) -> jax.Array:
+    finite = jnp.where(jnp.isinf(x), jnp.zeros_like(x), x)  # or the gradient would be NaN
+    return jnp.where(x == jnp.inf, x, jax.nn.gelu(finite, approximate=False))
+
+
+def _base(c: ArrayLike, x: jax.Array) -> tuple[bool | None, jax.Array]:
+    """Whether it is e, None if that is not known yet, and the base; checked where it is known."""
+    value, base = known(c), numbers("c", c, x)
+    if value is None:
+        return None, base
+    if not np.all((value > 0) | (value == -1)):
         raise ValueError(f"`c` must be a positive base, or -1 for e, but was {c!r}")
+    natural = value == -1
+    return (bool(natural.all()) if natural.all() or not natural.any() else None), base

@@ -11,17 +11,23 @@ those of Larq [1]. A gradient that is a mask keeps one bit an element for the ba
     https://doi.org/10.21105/joss.01746
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax import lax
 from jax.typing import ArrayLike
 
-from jbnn._arguments import as_index
-from jbnn._bits import as_floating, pack, sign, unpack_bits
-from jbnn._once import differentiable_once
+from jbnn._arguments import as_float, as_index, at_least_float32, check_flag
+from jbnn._bits import sign
+from jbnn._marks import marked
+from jbnn._numbers import known, number
+from jbnn._once import tied, witness
+from jbnn._residuals import keep_mask, recall_mask
 
 __all__ = [
     "approx_sign",
@@ -34,66 +40,86 @@ __all__ = [
     "swish_sign",
 ]
 
-
-Forward = Callable[[jax.Array], jax.Array]
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
-def _pass_through(x: jax.Array, forward: Forward) -> jax.Array:
-    """forward(x), with the gradient of x."""
-    return forward(x)
+# What a rule is made of, value, mask or slope, is one object at every call, so that `jit` knows it again. Its numbers are
+# arrays, so that they may be traced. The forward passes call the rule once more for the value: that has a first
+# derivative, whoever asks for it.
+Function = Callable[..., jax.Array]
+Numbers = tuple[jax.Array, ...]
 
 
-_pass_through.defvjp(lambda x, forward: (forward(differentiable_once(x)), None), lambda forward, _, g: (g,))
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _pass_through(x: jax.Array, numbers: Numbers, value: Function) -> jax.Array:
+    """value(x, *numbers), with the gradient of x."""
+    return value(x, *numbers)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
-def _pass_between(x: jax.Array, forward: Forward, low: float, high: float) -> jax.Array:
-    """forward(x), with the gradient of x where low <= x <= high, and 0 elsewhere. That mask is kept as bits."""
-    return forward(x)
+_pass_through.defvjp(
+    lambda x, numbers, value: (_pass_through(x, numbers, value), witness(x)),
+    lambda value, source, g: (tied(g, source), None),
+)
 
 
-def _pass_between_fwd(x: jax.Array, forward: Forward, low: float, high: float) -> tuple[jax.Array, jax.Array]:
-    x = differentiable_once(x)
-    return forward(x), pack(jnp.atleast_1d((x >= low) & (x <= high)))
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
+def _pass_where(x: jax.Array, numbers: Numbers, bounds: Numbers, value: Function, passes: Function) -> jax.Array:
+    """value(x, *numbers), with the gradient of x where passes(x, *bounds), and 0 elsewhere. That mask is kept as bits."""
+    return value(x, *numbers)
 
 
-def _pass_between_bwd(forward: Forward, low: float, high: float, words: jax.Array, g: jax.Array) -> tuple[jax.Array]:
-    mask = unpack_bits(words, g.shape[-1] if g.ndim else 1, axis=max(g.ndim - 1, 0), groups=1)
-    return (jnp.where(mask.reshape(g.shape), g, jnp.zeros_like(g)),)
+def _pass_where_fwd(
+    x: jax.Array, numbers: Numbers, bounds: Numbers, value: Function, passes: Function
+) -> tuple[jax.Array, Numbers]:
+    y = _pass_where(x, numbers, bounds, value, passes)
+    return y, (keep_mask(passes(x, *bounds)), witness(x))
 
 
-_pass_between.defvjp(_pass_between_fwd, _pass_between_bwd)
+def _pass_where_bwd(value: Function, passes: Function, residuals: Numbers, g: jax.Array) -> tuple[Any, ...]:
+    words, source = residuals
+    mask, g = recall_mask(words, g)
+    return tied(jnp.where(mask, g, jnp.zeros_like(g)), source), None, None
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
-def _sign_with_slope(x: jax.Array, slope: Forward) -> jax.Array:
-    """sign(x), with the gradient of x times slope(x)."""
+_pass_where.defvjp(_pass_where_fwd, _pass_where_bwd)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _sign_with_slope(x: jax.Array, numbers: Numbers, slope: Function) -> jax.Array:
+    """sign(x), with the gradient of x times slope(x, *numbers)."""
     return sign(x)
 
 
-def _sign_with_slope_fwd(x: jax.Array, slope: Forward) -> tuple[jax.Array, jax.Array]:
-    x = differentiable_once(x)
-    return sign(x), slope(x)
+def _sign_with_slope_fwd(x: jax.Array, numbers: Numbers, slope: Function) -> tuple[jax.Array, Numbers]:
+    return _sign_with_slope(x, numbers, slope), (slope(x, *numbers), witness(x))
 
 
-def _sign_with_slope_bwd(slope: Forward, factor: jax.Array, g: jax.Array) -> tuple[jax.Array]:
+def _sign_with_slope_bwd(slope: Function, residuals: Numbers, g: jax.Array) -> tuple[Any, ...]:
+    factor, source = residuals
     # Selected, as Larq does: an infinite cotangent does not pass where the slope is 0.
-    return (jnp.where(factor == 0, jnp.zeros_like(g), g * factor),)
+    return tied(jnp.where(factor == 0, jnp.zeros_like(g), g * factor), source), None
 
 
 _sign_with_slope.defvjp(_sign_with_slope_fwd, _sign_with_slope_bwd)
 
 
-def _straight_through(x: jax.Array, forward: Forward, clip: float | None) -> jax.Array:
+# One program each, so that their constants are the program's, and not sent to the device at every call.
+_through = jax.jit(_pass_through, static_argnums=2, inline=True)
+_where = jax.jit(_pass_where, static_argnums=(3, 4), inline=True)
+_sloped = jax.jit(_sign_with_slope, static_argnums=2, inline=True)
+
+
+def _straight_through(x: jax.Array, value: Function, clip: ArrayLike | None, *numbers: jax.Array) -> jax.Array:
     if clip is None:
-        return _pass_through(x, forward)
-    if not clip > 0:
+        return _through(x, numbers, value)
+    bound, is_known = number("clip", clip, x), known(clip)
+    if is_known is not None and not is_known > 0:
         raise ValueError(f"`clip` must be positive or None, but was {clip!r}")
-    return _pass_between(x, forward, -clip, clip)
+    return _where(x, numbers, (bound,), value, _is_within)
 
 
-def ste_sign(x: ArrayLike, clip: float | None = 1.0) -> jax.Array:
+def _is_within(x: jax.Array, clip: jax.Array) -> jax.Array:
+    return (x >= -clip) & (x <= clip)
+
+
+def ste_sign(x: ArrayLike, clip: ArrayLike | None = 1.0) -> jax.Array:
     """Sign with the straight-through estimator.
 
         q(x) = sign(x)          dq/dx = 1 where |x| <= clip, else 0
@@ -118,7 +144,7 @@ def ste_sign(x: ArrayLike, clip: float | None = 1.0) -> jax.Array:
     References:
       Courbariaux et al., Binarized Neural Networks, 2016, section 1.3. https://arxiv.org/abs/1602.02830
     """
-    return _straight_through(as_floating(x), sign, clip)
+    return _straight_through(as_float("x", x), sign, clip)
 
 
 def approx_sign(x: ArrayLike) -> jax.Array:
@@ -144,14 +170,15 @@ def approx_sign(x: ArrayLike) -> jax.Array:
       Liu et al., Bi-Real Net, 2018, section 3.3. https://arxiv.org/abs/1808.00278
     """
 
-    def slope(x: jax.Array) -> jax.Array:
-        distance = jnp.abs(x)
-        return jnp.where(distance <= 1, 2 - 2 * distance, jnp.zeros_like(x))
-
-    return _sign_with_slope(as_floating(x), slope)
+    return _sloped(as_float("x", x), (), _triangle)
 
 
-def swish_sign(x: ArrayLike, beta: float = 5.0) -> jax.Array:
+def _triangle(x: jax.Array) -> jax.Array:
+    distance = jnp.abs(x)
+    return jnp.where(distance <= 1, 2 - 2 * distance, jnp.zeros_like(x))
+
+
+def swish_sign(x: ArrayLike, beta: ArrayLike = 5.0) -> jax.Array:
     """Sign with the gradient of the SignSwish function.
 
         q(x) = sign(x)          dq/dx = beta·(2 - beta·x·tanh(beta·x/2)) / (1 + cosh(beta·x))
@@ -176,16 +203,18 @@ def swish_sign(x: ArrayLike, beta: float = 5.0) -> jax.Array:
       Darabi et al., Regularized Binary Network Training (BNN+), 2018, section 3.1. https://arxiv.org/abs/1812.11800
     """
 
-    def slope(x: jax.Array) -> jax.Array:
-        t = jnp.tanh(beta * x / 2)
-        tail = 1 - t * t
-        x = jnp.where(tail == 0, jnp.zeros_like(x), x)  # x may be infinite where tanh has reached ±1
-        return beta * (2 - beta * x * t) * tail / 2
-
-    return _sign_with_slope(as_floating(x), slope)
+    x = as_float("x", x)
+    return _sloped(x, (number("beta", beta, x),), _swish_slope)
 
 
-def magnitude_aware_sign(x: ArrayLike, clip: float | None = 1.0) -> jax.Array:
+def _swish_slope(x: jax.Array, beta: jax.Array) -> jax.Array:
+    t = jnp.tanh(beta * x / 2)
+    tail = 1 - t * t
+    x = jnp.where(tail == 0, jnp.zeros_like(x), x)  # x may be infinite where tanh has reached ±1
+    return beta * (2 - beta * x * t) * tail / 2
+
+
+def magnitude_aware_sign(x: ArrayLike, clip: ArrayLike | None = 1.0) -> jax.Array:
     """Sign scaled by the mean magnitude of each output channel.
 
         q(x) = s·sign(x)          dq/dx = s where |x| <= clip, else 0
@@ -213,14 +242,18 @@ def magnitude_aware_sign(x: ArrayLike, clip: float | None = 1.0) -> jax.Array:
     References:
       Liu et al., Bi-Real Net, 2018, section 3.3. https://arxiv.org/abs/1808.00278
     """
-    x = as_floating(x)
+    x = as_float("x", x)
     if x.ndim == 0:
         raise ValueError("`x` must have at least one axis, its last the output channels, but has shape ()")
-    scale = jax.lax.stop_gradient(jnp.mean(jnp.abs(x), axis=range(x.ndim - 1), keepdims=True))
-    return ste_sign(x, clip) * scale
+    return marked(ste_sign(x, clip) * _mean_magnitude(x), "magnitude_aware_sign")
 
 
-def ste_heaviside(x: ArrayLike, clip: float | None = 1.0) -> jax.Array:
+@functools.partial(jax.jit, inline=True)
+def _mean_magnitude(x: jax.Array) -> jax.Array:
+    return lax.stop_gradient(jnp.mean(jnp.abs(x), axis=range(x.ndim - 1), keepdims=True))
+
+
+def ste_heaviside(x: ArrayLike, clip: ArrayLike | None = 1.0) -> jax.Array:
     """The unit step with the straight-through estimator.
 
         q(x) = 1 where x > 0, else 0          dq/dx = 1 where |x| <= clip, else 0
@@ -245,16 +278,16 @@ def ste_heaviside(x: ArrayLike, clip: float | None = 1.0) -> jax.Array:
     References:
       Larq, `SteHeaviside`. https://docs.larq.dev/larq/api/quantizers/
     """
+    return marked(_straight_through(as_float("x", x), _step, clip), "ste_heaviside")
 
-    def step(x: jax.Array) -> jax.Array:
-        # x > 0 is sign(-x) = -1: decided on bits, so that subnormals count on every device.
-        return jnp.where(sign(-x) < 0, jnp.ones_like(x), jnp.zeros_like(x))
 
-    return _straight_through(as_floating(x), step, clip)
+def _step(x: jax.Array) -> jax.Array:
+    # x > 0 is sign(-x) = -1: decided on bits, so that subnormals count on every device.
+    return jnp.where(sign(-x) < 0, jnp.ones_like(x), jnp.zeros_like(x))
 
 
 def ste_tern(
-    x: ArrayLike, threshold: float = 0.05, ternary_weight_networks: bool = False, clip: float | None = 1.0
+    x: ArrayLike, threshold: ArrayLike = 0.05, ternary_weight_networks: bool = False, clip: ArrayLike | None = 1.0
 ) -> jax.Array:
     """Three values with the straight-through estimator.
 
@@ -283,16 +316,28 @@ def ste_tern(
     References:
       Li et al., Ternary Weight Networks, 2016, section 2.2. https://arxiv.org/abs/1605.04711
     """
-    x = as_floating(x)
-    if not threshold >= 0:
+    x = as_float("x", x)
+    check_flag("ternary_weight_networks", ternary_weight_networks)
+    t, is_known = number("threshold", threshold, x), known(threshold)
+    if is_known is not None and not is_known >= 0:
         raise ValueError(f"`threshold` must not be negative, but was {threshold!r}")
+    if ternary_weight_networks:
+        return marked(_straight_through(x, _ternary_by_mean, clip), "ste_tern")
+    return marked(_straight_through(x, _ternary, clip, t), "ste_tern")
 
-    def three_values(x: jax.Array) -> jax.Array:
-        t = 0.7 * jnp.mean(jnp.abs(x)) if ternary_weight_networks else jnp.asarray(threshold, x.dtype)
-        t = jnp.broadcast_to(t, x.shape)
-        return jnp.sign(jnp.sign(x + t) + jnp.sign(x - t))
 
-    return _straight_through(x, three_values, clip)
+def _ternary_by_mean(x: jax.Array) -> jax.Array:
+    return _ternary(x, 0.7 * jnp.mean(jnp.abs(x)))
+
+
+def _ternary(x: jax.Array, t: jax.Array) -> jax.Array:
+    """sign(x) where |x| >= t and x ≠ 0, decided on bits, as `sign` is: of floats that are not negative they increase."""
+    unsigned = np.dtype(f"uint{8 * x.dtype.itemsize}")
+    magnitude, bound = (lax.bitcast_convert_type(v, unsigned) << 1 for v in (x, t))
+    bound = jnp.where(sign(t) < 0, jnp.zeros_like(bound), bound)  # below 0 it excludes nothing
+    infinity = np.array(np.inf, x.dtype).view(unsigned) << unsigned.type(1)
+    counts = (magnitude >= bound) & (magnitude != 0) & (magnitude <= infinity)
+    return jnp.where(counts, sign(x), jnp.zeros_like(x))
 
 
 def dorefa(x: ArrayLike, k: int = 2, mode: Literal["activations", "weights"] = "activations") -> jax.Array:
@@ -324,23 +369,37 @@ def dorefa(x: ArrayLike, k: int = 2, mode: Literal["activations", "weights"] = "
     References:
       Zhou et al., DoReFa-Net, 2016, sections 2.2 to 2.4. https://arxiv.org/abs/1606.06160
     """
-    x, k = as_floating(x), as_index("k", k)
+    x, k = as_float("x", x), as_index("k", k)
     if not 1 <= k <= 24:
         raise ValueError(f"`k` must lie in [1, 24], the bits of a float32's integers, but was {k!r}")
-    steps = 2**k - 1
-
-    def rounded(y: jax.Array) -> jax.Array:
-        wide = y.astype(jnp.float64 if y.dtype == jnp.float64 else jnp.float32)  # float16 ends at 65504
-        return (jnp.round(jnp.clip(wide, 0, 1) * steps) / steps).astype(y.dtype)
-
     if mode == "activations":
-        return _pass_between(x, rounded, 0.0, 1.0)
+        return marked(_where(x, (), (), _Rounded(2**k - 1), _is_in_unit_interval), "dorefa")
     if mode == "weights":
-        t = jnp.tanh(x)
-        largest = jax.lax.stop_gradient(jnp.max(jnp.abs(t), initial=0))
-        y = t / jnp.where(largest == 0, jnp.ones_like(largest), 2 * largest) + 0.5
-        return 2 * _pass_through(y, rounded) - 1
+        return marked(_dorefa_weights(x, _Rounded(2**k - 1)), "dorefa")
     raise ValueError(f'`mode` must be "activations" or "weights", but was {mode!r}')
+
+
+@dataclasses.dataclass(frozen=True)
+class _Rounded:
+    """The nearest of 0, 1 / steps, … 1: two of as many steps are one function to `jit`."""
+
+    steps: int
+
+    def __call__(self, y: jax.Array) -> jax.Array:
+        wide = y.astype(at_least_float32(y.dtype))  # float16 ends at 65504
+        return (jnp.round(jnp.clip(wide, 0, 1) * self.steps) / self.steps).astype(y.dtype)
+
+
+def _is_in_unit_interval(x: jax.Array) -> jax.Array:
+    return (x >= 0) & (x <= 1)
+
+
+@functools.partial(jax.jit, static_argnums=1, inline=True)
+def _dorefa_weights(x: jax.Array, rounded: _Rounded) -> jax.Array:
+    t = jnp.tanh(x)
+    largest = lax.stop_gradient(jnp.max(jnp.abs(t), initial=0))
+    y = t / jnp.where(largest == 0, jnp.ones_like(largest), 2 * largest) + 0.5
+    return 2 * _pass_through(y, (), rounded) - 1
 
 
 def identity(x: ArrayLike) -> jax.Array:
