@@ -7,7 +7,7 @@ Every refusal names the argument, what it must be and what it was. Dtypes are ju
 import numbers
 import operator
 from array import array as Buffer
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
