@@ -157,14 +157,14 @@ def _channels(x: Operand, w: Operand, channels: int | None, groups: int) -> int:
     expected, what = (words, "words of") if w.dtype == jnp.uint32 else (depth, "")
     if w.shape[-2] != expected:
         holds = " ".join(filter(None, [str(expected), what, f"C / groups = {depth} input channels"]))
-        raise ValueError(f"`w` must have {holds} on its axis -2, but {shapes}{_likely_cause(x, w, groups)}")
+        raise ValueError(f"`w` must have {holds} on its axis -2, but {shapes}{_likely_cause(x, w, groups, depth)}")
     return channels
 
 
-def _likely_cause(x: Operand, w: Operand, groups: int) -> str:
+def _likely_cause(x: Operand, w: Operand, groups: int, depth: int) -> str:
     """A question that helps where the shapes look like another library's layout."""
     packed = w.dtype == jnp.uint32
-    if packed and w.shape[-2] == x.shape[-1] // groups:
+    if packed and w.shape[-2] == depth:
         return ": were the words packed along another axis? A kernel is packed with `pack(w, axis=-2)`"
     if not packed and w.ndim > 2 and w.shape[1] == x.shape[-1] // groups:
         return ": is `w` laid out (O, C, *K)? Here it is (*K, C/G, O)"

@@ -3,7 +3,10 @@
 import zlib
 from typing import NamedTuple
 
+import jax
 import numpy as np
+
+from jbnn._shapes import conv_geometry, transpose_geometry
 
 BORDERS = {"xnor": (0, 1, -1), "and": (0, 1)}
 """The values that an out-of-image tap can hold, in each mode that works on bits."""
@@ -32,6 +35,13 @@ class Case(NamedTuple):
     def geometry(self):
         names = "window_strides", "padding", "rhs_dilation", "feature_group_count"
         return {name: getattr(self, name) for name in names}
+
+    def canonical(self, *, transposed=False):
+        """The geometry as a kernel is given it."""
+        x, w = (jax.ShapeDtypeStruct(shape, np.float32) for shape in (self.image, self.kernel))
+        if transposed:
+            return transpose_geometry(x, w, output_size=None, **self.geometry)
+        return conv_geometry(x, w, **self.geometry)
 
     def draw(self):
         """Activations and a latent kernel, the same at every call, with zeros of both signs among them."""
