@@ -41,7 +41,7 @@ FEATURES = (
     Feature("`jbnn.activations`", ("activations",), ("activations.",)),
     Feature(
         "`binary_conv`, `packed_conv`: every mode, border and group, 1-D to 3-D",
-        ("conv", "binary_family", "dtypes", "random_geometries", "choose", "callables", "errors"),
+        ("conv", "readings", "binary_family", "dtypes", "random_geometries", "choose", "callables", "errors"),
         ("binary_conv:", "packed_conv:"),
     ),
     Feature(
@@ -83,7 +83,7 @@ FEATURES = (
     Feature("meshes of 4 and 8 devices, `shard_map`", ("sharding",)),
     Feature("two processes", ("distributed",)),
 )
-OF_OURSELVES = "apple", "docstrings", "matrix", "mps_checklist", "oracle", "port_from_mps"
+OF_OURSELVES = "apple", "docstrings", "matrix", "mps_checklist", "oracle", "port_from_mps", "refusals"
 """Modules that test the audit, the documentation, the tests and an example."""
 
 

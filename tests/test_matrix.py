@@ -2,7 +2,7 @@
 
 import matrix
 import pytest
-from apple_cases import CASES
+from apple_forms import CASES
 from networks import SMALL
 
 AUDIT = "test_a_plugin_has_every_operation[{}-jax-metal]"
