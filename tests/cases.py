@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
+import pytest
 
 from jbnn._shapes import conv_geometry, transpose_geometry
 
@@ -118,6 +119,13 @@ CASES = [
     Case("empty batch", (0, 5, 4, 33), (3, 3, 4)),
     Case("batch of 9", (9, 3, 3, 32), (2, 2, 3)),
 ]
+
+
+def table(cases, *everywhere):
+    """The cases as a test's parameters: those of these names on every JAX, all the others on one."""
+    assert {*everywhere} <= {case.id for case in cases}
+    marks = {True: (), False: pytest.mark.once}
+    return [pytest.param(case, id=case.id, marks=marks[case.id in everywhere]) for case in cases]
 
 
 def named(*ids):

@@ -1,6 +1,7 @@
 """Strict JAX for every test, and every implementation that can run here."""
 
 import jax
+import matrix
 import numpy as np
 import pytest
 import refusals
@@ -53,6 +54,12 @@ def on_cpu():
         yield
 
 
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.path.stem.removeprefix("test_") in matrix.ONCE:
+            item.add_marker(pytest.mark.once)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item):
     """A test that an implementation refuses, as it may, is skipped as refused."""
@@ -65,7 +72,7 @@ def pytest_runtest_call(item):
         for name in names:
             if refusals.is_allowed(error, name):
                 item.user_properties.append((refusals.REFUSED, f"{name}: {error}"))
-                pytest.skip(f"{refusals.MARK}{name}: {error}")
+                pytest.skip(f"{matrix.REFUSED}{name}: {error}")
         raise
 
 

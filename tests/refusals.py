@@ -16,9 +16,6 @@ MOST = Fraction(1, 2)
 FEW = 100
 """A run of fewer tests, such as that of one module, may be about the one thing that an implementation cannot do."""
 
-MARK = "refused by "
-"""How the reason of such a skip begins."""
-
 OFFERED, REFUSED = "implementation offered", "implementation refused"  # properties of a test, in its report
 
 

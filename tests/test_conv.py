@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import oracle
 import pytest
-from cases import BORDERS, CASES, named
+from cases import BORDERS, CASES, named, table
 from jax import lax
 from numpy.testing import assert_allclose, assert_array_equal
 from oracle import assert_close
@@ -45,7 +45,7 @@ def packed_conv(case, implementation, **options):
 
 
 @pytest.mark.parametrize("mode", BORDERS)
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+@pytest.mark.parametrize("case", table(CASES, *(case.id for case in EAGER), "deep", "depthwise"))
 def test_packed_conv(case, mode, implementation):
     x, w = case.draw()
     words = pack(case, x, w)
@@ -103,7 +103,9 @@ def test_of_no_channels_there_is_nothing_to_add(mode):
 
 
 @pytest.mark.parametrize("mode", BORDERS)
-@pytest.mark.parametrize("case", OPERATOR, ids=lambda case: case.id)
+@pytest.mark.parametrize(
+    "case", table(OPERATOR, "dilation and stride", "4 groups of 25, strided", "1-D, even, dilated, padded")
+)
 def test_binary_conv(case, mode, implementation):
     """The bare sum, and with every option, from a latent kernel and from its bits."""
     x, w = case.draw()
@@ -124,7 +126,9 @@ def test_binary_conv(case, mode, implementation):
 
 
 @pytest.mark.parametrize("pad_value", [0.0, 0.75])
-@pytest.mark.parametrize("case", OPERATOR, ids=lambda case: case.id)
+@pytest.mark.parametrize(
+    "case", table(OPERATOR, "dilation and stride", "4 groups of 25, strided", "1-D, even, dilated, padded")
+)
 def test_binary_weights(case, pad_value, implementation_of_reals):
     x, w = case.draw()
     terms = case.draw_terms()

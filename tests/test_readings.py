@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import oracle
 import pytest
-from cases import CASES
+from cases import CASES, table
 from numpy.testing import assert_array_equal
 from test_transpose import CASES as TRANSPOSED
 
@@ -45,7 +45,7 @@ def drawn(case):
     return noisy, sums
 
 
-@pytest.mark.parametrize("case", [*CASES, *TRANSPOSED], ids=lambda case: case.id)
+@pytest.mark.parametrize("case", table([*CASES, *TRANSPOSED], "33 channels", "stride 2", "deep"))
 def test_mixed_readings(case, implementation):
     geometry = case.canonical(transposed=case in TRANSPOSED)
     words, expected = drawn(case)
