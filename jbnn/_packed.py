@@ -7,7 +7,7 @@ import math
 import jax
 from jax.typing import ArrayLike
 
-from jbnn._arguments import as_words
+from jbnn._arguments import as_index, as_words
 from jbnn._geometry import Geometry
 from jbnn._kernels.case import Bits, Case
 from jbnn._kernels.choose import check_case
@@ -87,7 +87,7 @@ def packed_conv(
     geometry = conv_geometry(
         x,
         w,
-        channels=channels,
+        channels=as_index("channels", channels),
         window_strides=window_strides,
         padding=padding,
         rhs_dilation=rhs_dilation,
@@ -135,7 +135,7 @@ def packed_dense(
       [1 3]
     """
     x, w = as_words("x", x), as_words("w", w)
-    geometry = dense_geometry(x, w, channels=channels)
+    geometry = dense_geometry(x, w, channels=as_index("channels", channels))
     rows = x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
     y = _correlate(rows, w, geometry, mode, 0, threshold, implementation)
     return y.reshape(*x.shape[:-1], y.shape[-1])

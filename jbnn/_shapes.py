@@ -168,16 +168,15 @@ def _channels(x: Operand, w: Operand, channels: int | None, groups: int) -> int:
     if w.shape[-2] != expected:
         raise ValueError(
             f"`w` must have {expected} {what} on its axis -2, for C / groups = {depth} input channels, "
-            f"but {shapes}{_likely_cause(x, w, groups)}"
+            f"but {shapes}{_likely_cause(x, w, groups, depth)}"
         )
     return channels
 
 
-def _likely_cause(x: Operand, w: Operand, groups: int) -> str:
+def _likely_cause(x: Operand, w: Operand, groups: int, depth: int) -> str:
     """A question that helps where the shapes look like another library's layout."""
-    depth = x.shape[-1] // groups
     if w.dtype == jnp.uint32:
-        forgotten = x.dtype != jnp.uint32 and w.shape[-2] == depth
+        forgotten = w.shape[-2] == depth
         return ": were its words packed along another axis? A kernel takes `pack(w, axis=-2)`" if forgotten else ""
     if w.ndim > 2 and w.shape[1] == depth and max(w.shape[2:]) <= min(w.shape[:2]):
         return ": is `w` laid out (O, C, *K)? Here it is (*K, C/G, O)"

@@ -8,10 +8,12 @@ import sys
 from typing import NamedTuple
 
 import jax
-from apple_cases import CASES, NOT_A_COMPUTATION, forms
 from apple_exceptions import EVERY_FORM, EXCEPTIONS, expected
+from apple_forms import CASES, forms
 from apple_ops import PLUGINS, audit
 from apple_programs import operations, received
+
+from examples.calls import NOT_A_COMPUTATION
 
 
 class Finding(NamedTuple):

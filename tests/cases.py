@@ -3,7 +3,11 @@
 import zlib
 from typing import NamedTuple
 
+import jax
 import numpy as np
+import pytest
+
+from jbnn._shapes import conv_geometry, transpose_geometry
 
 BORDERS = {"xnor": (0, 1, -1), "and": (0, 1)}
 """The values that an out-of-image tap can hold, in each mode that works on bits."""
@@ -32,6 +36,13 @@ class Case(NamedTuple):
     def geometry(self):
         names = "window_strides", "padding", "rhs_dilation", "feature_group_count"
         return {name: getattr(self, name) for name in names}
+
+    def canonical(self, *, transposed=False):
+        """The geometry as a kernel is given it."""
+        x, w = (jax.ShapeDtypeStruct(shape, np.float32) for shape in (self.image, self.kernel))
+        if transposed:
+            return transpose_geometry(x, w, output_size=None, **self.geometry)
+        return conv_geometry(x, w, **self.geometry)
 
     def draw(self):
         """Activations and a latent kernel, the same at every call, with zeros of both signs among them."""
@@ -108,6 +119,13 @@ CASES = [
     Case("empty batch", (0, 5, 4, 33), (3, 3, 4)),
     Case("batch of 9", (9, 3, 3, 32), (2, 2, 3)),
 ]
+
+
+def table(cases, *everywhere):
+    """The cases as a test's parameters: those of these names on every JAX, all the others on one."""
+    assert {*everywhere} <= {case.id for case in cases}
+    marks = {True: (), False: pytest.mark.once}
+    return [pytest.param(case, id=case.id, marks=marks[case.id in everywhere]) for case in cases]
 
 
 def named(*ids):

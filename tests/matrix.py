@@ -2,10 +2,14 @@
 
     python tests/matrix.py                            writes the table into README.md and docs/compatibility.md
     python tests/matrix.py --check                    fails if they say anything else, and prints what was counted
+    python tests/matrix.py --newest                   prints the newest JAX in the table
     python tests/matrix.py --record DEVICE FILE.xml   prints one run on a device that CI has not, to be kept in RECORDS
 
 A result is pytest's JUnit file, named after its version of JAX: jax-0.4.34.xml. Records are the same, counted by
 module.
+
+The table holds what was tested when it was written, which a release of JAX does not change: the check compares the
+columns that the results have too, and tells of a JAX that has none.
 """
 
 import argparse
@@ -22,6 +26,7 @@ RESULTS = ROOT / "build" / "tests"
 RECORDS = ROOT / "docs" / "records"
 PAGES = ROOT / "README.md", ROOT / "docs" / "compatibility.md"
 BEGIN, END = "<!-- the table is written by tests/matrix.py -->", "<!-- end of the table -->"
+REFUSED = "refused by "  # how the reason begins where an implementation refused a test
 METAL_JAX = "0.4.34", "0.5.0"  # the oldest and the newest that jax-metal runs with
 
 
@@ -41,7 +46,7 @@ FEATURES = (
     Feature("`jbnn.activations`", ("activations",), ("activations.",)),
     Feature(
         "`binary_conv`, `packed_conv`: every mode, border and group, 1-D to 3-D",
-        ("conv", "binary_family", "dtypes", "random_geometries", "choose", "callables", "errors"),
+        ("conv", "readings", "binary_family", "dtypes", "random_geometries", "choose", "callables", "errors"),
         ("binary_conv:", "packed_conv:"),
     ),
     Feature(
@@ -83,8 +88,21 @@ FEATURES = (
     Feature("meshes of 4 and 8 devices, `shard_map`", ("sharding",)),
     Feature("two processes", ("distributed",)),
 )
-OF_OURSELVES = "apple", "docstrings", "matrix", "mps_checklist", "oracle", "port_from_mps"
+OF_OURSELVES = "apple", "docstrings", "matrix", "mps_checklist", "oracle", "port_from_mps", "refusals"
 """Modules that test the audit, the documentation, the tests and an example."""
+
+
+ONCE = {
+    "choose": "decisions, made without a device",
+    "docstrings": "what examples print",
+    "matrix": "made up results",
+    "mps_checklist": "a table in the documentation",
+    "oracle": "NumPy",
+    "port_from_mps": "an example program",
+    "random_geometries": "more of what the table of geometries holds",
+    "refusals": "made up kernels",
+}
+"""Modules that run on one JAX, the newest, and of what the others could not change. Single tests are marked `once`."""
 
 
 class Count(NamedTuple):
@@ -104,9 +122,17 @@ def outcomes(path):
     for case in ElementTree.parse(path).iter("testcase"):
         # A module that is skipped or fails as a whole has no class, and is named where a test would be.
         module = re.search(r"\btest_(\w+)", case.get("classname") or case.get("name"))
-        marks = {child.tag for child in case}
-        outcome = Count(failed=1) if marks & {"failure", "error"} else Count(skipped=1) if "skipped" in marks else None
-        yield module[1] if module else "", case.get("name"), outcome or Count(passed=1)
+        yield module[1] if module else "", case.get("name"), _outcome(case)
+
+
+def _outcome(case):
+    marks = {child.tag: child for child in case}
+    if marks.keys() & {"failure", "error"}:
+        return Count(failed=1)
+    if "skipped" not in marks:
+        return Count(passed=1)
+    refused = marks["skipped"].get("message", "").startswith(REFUSED)
+    return Count() if refused else Count(skipped=1)  # refusals are counted and bounded by refusals.py
 
 
 def by_module(path):
@@ -167,11 +193,36 @@ def agreed(cells):
     return different.pop() if len(different) == 1 else "; ".join(sorted(different))
 
 
-def with_table(text, lines):
+def columns(lines):
+    """The table's cells by column title, the rows' names under ""."""
+    rows = [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in (*lines[:1], *lines[2:])]
+    head = ["", *rows[0]]
+    return {title: [row[i] for row in rows[1:]] for i, title in enumerate(head)}
+
+
+def split(text):
     before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
+    held, _, after = rest.partition(END)
     assert after, f"no place for the table: {BEGIN} … {END}"
+    return before, held.strip().splitlines(), after
+
+
+def with_table(text, lines):
+    before, _, after = split(text)
     return "\n".join([before + BEGIN, "", *lines, "", END + after])
+
+
+def compared(text, lines):
+    """The columns in which a page says something else than these lines do, and those that it lacks."""
+    held, found = columns(split(text)[1]), columns(lines)
+    different = [title or "the names of the rows" for title in found if title in held and held[title] != found[title]]
+    return different, [title for title in found if title not in held]
+
+
+def newest(text):
+    """The newest JAX of a page's table that was tested on a CPU."""
+    versions = [title.removeprefix("CPU<br>jax ") for title in columns(split(text)[1]) if title.startswith("CPU<br>")]
+    return versions[-1]
 
 
 def test_modules():
@@ -191,7 +242,8 @@ def incomplete(results):
     if missing:
         return f"no results of jax {', '.join(missing)}"
     for path in results:
-        if absent := sorted(test_modules() - by_module(path).keys()):
+        needed = test_modules() - ({*ONCE} if version(path) in METAL_JAX else set())
+        if absent := sorted(needed - by_module(path).keys()):
             return f"{path.name} has no test of {', '.join(absent)}: that run did not end, or is older"
     return None
 
@@ -210,16 +262,18 @@ def main(check):
     lines, stale = table(results, records), []
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
-        if text != (new := with_table(text, lines)):
-            stale.append(page.name)
-            if not check:
-                page.write_text(new, encoding="utf-8")
+        different, new = compared(text, lines)
+        stale += [f"{title} in {page.name}" for title in different]
+        for title in new:
+            print(f"{page.name} has no column for {title.replace('<br>', ', ')}: `make matrix` writes one")
+        if not check:
+            page.write_text(with_table(text, lines), encoding="utf-8")
     print(*lines, "", sep="\n")
     for jax, count in counts.items():
         print(f"jax {jax} on the CPU: {count}")
     print(total)
     if check and stale:
-        sys.exit(f"the table differs in {', '.join(stale)}: run `make matrix`")
+        sys.exit(f"the table says something else of {', '.join(stale)}: run `make matrix`")
 
 
 def record(device, path):
@@ -231,9 +285,12 @@ def record(device, path):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true")
+    parser.add_argument("--newest", action="store_true")
     parser.add_argument("--record", nargs=2, metavar=("DEVICE", "FILE"))
     arguments = parser.parse_args()
-    if arguments.record:
+    if arguments.newest:
+        print(newest(PAGES[0].read_text(encoding="utf-8")))
+    elif arguments.record:
         record(arguments.record[0], Path(arguments.record[1]))
     else:
         main(arguments.check)

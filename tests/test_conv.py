@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import oracle
 import pytest
-from cases import BORDERS, CASES, named
+from cases import BORDERS, CASES, named, table
+from jax import lax
 from numpy.testing import assert_allclose, assert_array_equal
 from oracle import assert_close
 
@@ -44,7 +45,7 @@ def packed_conv(case, implementation, **options):
 
 
 @pytest.mark.parametrize("mode", BORDERS)
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+@pytest.mark.parametrize("case", table(CASES, *(case.id for case in EAGER), "deep", "depthwise"))
 def test_packed_conv(case, mode, implementation):
     x, w = case.draw()
     words = pack(case, x, w)
@@ -73,15 +74,38 @@ def test_packed_conv_eagerly(case, mode, pad_value, implementation):
     assert_array_equal(u, oracle.accumulate(x, w, mode=mode, pad_value=pad_value, **case.geometry))
 
 
-@pytest.mark.parametrize("case", named("64 channels", "2 groups of a word"), ids=lambda case: case.id)
-def test_whole_words_need_no_channel_count(case):
+@pytest.mark.parametrize("case", named("33 channels", "4x4 window, SAME, stride 2"), ids=lambda case: case.id)
+def test_same_lower_puts_the_odd_row_at_the_low_end(case):
+    """As in lax."""
     x, w = case.draw()
-    u = jbnn.packed_conv(*pack(case, x, w), **case.geometry)
-    assert_array_equal(u, oracle.accumulate(x, w, **case.geometry))
+    strides = oracle.per_axis(case.window_strides, 2)
+    pairs = lax.padtype_to_pads(case.image[1:-1], case.window[:-1], strides, "SAME_LOWER")
+    expected = oracle.accumulate(x, w, **{**case.geometry, "padding": pairs})
+    lower = {**case.geometry, "padding": "SAME_LOWER"}
+    assert_array_equal(jbnn.packed_conv(*pack(case, x, w), channels=case.channels, **lower), expected)
+    assert_array_equal(jbnn.binary_conv(x, w, **lower), expected)
+
+
+@pytest.mark.parametrize("mode", [*BORDERS, "binary_weights"])
+def test_of_no_channels_there_is_nothing_to_add(mode):
+    """As in lax: zeros, and the bias."""
+    x, w = np.zeros((2, 4, 3, 0), np.float32), np.zeros((3, 3, 0, 5), np.float32)
+    bias = np.arange(5, dtype=np.float32)
+    assert_array_equal(jbnn.binary_conv(x, w, mode=mode), np.zeros((2, 4, 3, 5)))
+    assert_array_equal(jbnn.binary_conv(x, w, mode=mode, bias=bias), np.broadcast_to(bias, (2, 4, 3, 5)))
+    assert_array_equal(jbnn.binary_conv(x, oracle.pack(w, axis=-2), mode=mode), np.zeros((2, 4, 3, 5)))
+    gradient = jax.grad(lambda bias: jbnn.binary_conv(x, w, mode=mode, bias=bias).sum())(bias)
+    assert_array_equal(gradient, np.full(5, 24))
+    if mode != "binary_weights":
+        u = jbnn.packed_conv(jbnn.pack(x), oracle.pack(w, axis=-2), channels=0, mode=mode)
+        assert u.dtype == jnp.int32
+        assert_array_equal(u, np.zeros((2, 4, 3, 5)))
 
 
 @pytest.mark.parametrize("mode", BORDERS)
-@pytest.mark.parametrize("case", OPERATOR, ids=lambda case: case.id)
+@pytest.mark.parametrize(
+    "case", table(OPERATOR, "dilation and stride", "4 groups of 25, strided", "1-D, even, dilated, padded")
+)
 def test_binary_conv(case, mode, implementation):
     """The bare sum, and with every option, from a latent kernel and from its bits."""
     x, w = case.draw()
@@ -102,15 +126,17 @@ def test_binary_conv(case, mode, implementation):
 
 
 @pytest.mark.parametrize("pad_value", [0.0, 0.75])
-@pytest.mark.parametrize("case", OPERATOR, ids=lambda case: case.id)
-def test_binary_weights(case, pad_value):
+@pytest.mark.parametrize(
+    "case", table(OPERATOR, "dilation and stride", "4 groups of 25, strided", "1-D, even, dilated, padded")
+)
+def test_binary_weights(case, pad_value, implementation_of_reals):
     x, w = case.draw()
     terms = case.draw_terms()
     border = {"mode": "binary_weights", "pad_value": pad_value, **case.geometry}
 
     @jax.jit
     def convolve(x, w, terms):
-        conv = functools.partial(jbnn.binary_conv, x, w, **border)
+        conv = functools.partial(jbnn.binary_conv, x, w, implementation=implementation_of_reals, **border)
         return conv(), conv(**terms, beta_scaling=True)
 
     for kernel in (w, oracle.pack(w, axis=-2)):

@@ -53,7 +53,7 @@ def test_packed_dense(lead, channels, outputs, implementation):
 
 def test_packed_dense_eagerly(implementation):
     x, w, _ = draw((2, 3), 64, 5)
-    u = jbnn.packed_dense(oracle.pack(x), oracle.pack(w, axis=-2), implementation=implementation)
+    u = jbnn.packed_dense(oracle.pack(x), oracle.pack(w, axis=-2), channels=64, implementation=implementation)
     assert_array_equal(u, oracle.binary_dense(x, w))
 
 
@@ -77,10 +77,11 @@ def test_binary_dense(lead, channels, outputs, mode, implementation):
 
 
 @shapes
-def test_binary_weights(lead, channels, outputs):
+def test_binary_weights(lead, channels, outputs, implementation_of_reals):
     x, w, terms = draw(lead, channels, outputs)
     options = {"mode": "binary_weights", "beta_scaling": True}
-    apply = jax.jit(lambda x, w, terms: jbnn.binary_dense(x, w, **options, **terms))
+    dense = functools.partial(jbnn.binary_dense, implementation=implementation_of_reals, **options)
+    apply = jax.jit(lambda x, w, terms: dense(x, w, **terms))
     for kernel in (w, oracle.pack(w, axis=-2)):
         assert_close(apply(x, kernel, terms), oracle.binary_dense(x, w, **options, **terms))
 
@@ -88,6 +89,19 @@ def test_binary_weights(lead, channels, outputs):
 def test_dense_is_a_convolution_with_one_tap():
     x, w, terms = draw((4,), 33, 6)
     options = {**terms, "beta_scaling": True, "activation": jax.nn.relu}
-    dense = jbnn.binary_dense(x, w, **options)
-    conv = jbnn.binary_conv(x[:, None], w[None], **options)
+    dense = jax.jit(lambda x, w: jbnn.binary_dense(x, w, **options))(x, w)
+    conv = jax.jit(lambda x, w: jbnn.binary_conv(x, w, **options))(x[:, None], w[None])
     assert_allclose(dense, conv[:, 0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("mode", ["xnor", "and", "binary_weights"])
+def test_of_no_channels_there_is_nothing_to_add(mode):
+    x, w = np.zeros((2, 0), np.float32), np.zeros((0, 3), np.float32)
+    words = oracle.pack(w, axis=-2)
+    for kernel in (w, words):
+        assert_array_equal(jbnn.binary_dense(x, kernel, mode=mode), np.zeros((2, 3)))
+        assert_array_equal(jbnn.binary_dense(x, kernel, mode=mode, bias=1.5), np.full((2, 3), 1.5))
+    if mode != "binary_weights":
+        u = jbnn.packed_dense(oracle.pack(x), words, channels=0, mode=mode)
+        assert u.dtype == jnp.int32
+        assert_array_equal(u, np.zeros((2, 3)))

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import oracle
 import pytest
-from cases import Case, named
+from cases import Case, named, table
 from float_expression import (
     BORDERS,
     assert_close_gradients,
@@ -50,7 +50,9 @@ EXACT = named(
 
 
 @each_mode
-@pytest.mark.parametrize("case", EXACT, ids=lambda case: case.id)
+@pytest.mark.parametrize(
+    "case", table(EXACT, "33 channels", "dilation and stride", "4 groups of 25, strided", "3-D, everything")
+)
 def test_of_a_convolution(case, mode):
     """In every argument, the border's values taking turns."""
     pad_value = BORDERS[mode][EXACT.index(case) % len(BORDERS[mode])]

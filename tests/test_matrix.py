@@ -2,7 +2,7 @@
 
 import matrix
 import pytest
-from apple_cases import CASES
+from apple_forms import CASES
 from networks import SMALL
 
 AUDIT = "test_a_plugin_has_every_operation[{}-jax-metal]"
@@ -65,6 +65,11 @@ def test_results_that_make_no_table_are_refused(tmp_path):
     assert matrix.incomplete([]) == "no results of jax 0.4.34, 0.5.0"
     assert matrix.incomplete(whole[1:]) == "no results of jax 0.4.34"
     assert matrix.incomplete(whole[:2]) == "no results of jax newer than 0.5.0"
+    part = whole_run(tmp_path, "0.5.0", *matrix.ONCE)
+    assert matrix.incomplete([whole[0], part, whole[2]]) is None
+    part = whole_run(tmp_path, "0.10.2", *matrix.ONCE)
+    assert matrix.incomplete([*whole[:2], part]).startswith("jax-0.10.2.xml has no test of choose, ")
+    whole = [whole_run(tmp_path, version) for version in versions]
     cut = whole_run(tmp_path, "0.5.0", "bits", "sharding")
     assert matrix.incomplete([whole[0], cut, whole[2]]).startswith("jax-0.5.0.xml has no test of bits, sharding")
 
@@ -87,6 +92,44 @@ def test_the_table_can_be_replaced_again_and_again():
     once = matrix.with_table(page, ["| a |"])
     assert once == f"before\n\n{matrix.BEGIN}\n\n| a |\n\n{matrix.END}\n\nafter\n"
     assert matrix.with_table(once, ["| a |"]) == once
+
+
+PAGE = f"before\n\n{matrix.BEGIN}\n{matrix.END}\n\nafter\n"
+RECORD = {"device": "GPU", "jax": "0.11.2", "date": "2026-11-21", "modules": {"bits": [3, 0, 0]}}
+
+
+def test_a_release_of_jax_changes_nothing_in_a_table_that_holds_what_was_tested(tmp_path):
+    paths = [whole_run(tmp_path, version) for version in ("0.4.34", "0.5.0", "0.10.2")]
+    page = matrix.with_table(PAGE, matrix.table(paths, [RECORD]))
+    assert matrix.compared(page, matrix.table(paths, [RECORD])) == ([], [])
+    assert matrix.newest(page) == "0.10.2"
+    released = [*paths[:2], whole_run(tmp_path, "0.11.0")]
+    new = matrix.table(released, [RECORD])
+    assert matrix.compared(page, new) == ([], ["CPU<br>jax 0.11.0", "jax-mps<br>jax 0.11.0"])
+
+
+def test_a_table_that_says_something_else_is_found(tmp_path):
+    paths = [whole_run(tmp_path, version) for version in ("0.4.34", "0.5.0", "0.10.2")]
+    lines = matrix.table(paths, [RECORD])
+    page = matrix.with_table(PAGE, lines)
+    changed = [line.replace("tested", "no", 1) if "jbnn.interchange" in line else line for line in lines]
+    assert matrix.compared(page, changed) == (["CPU<br>jax 0.4.34"], [])
+    renamed = [line.replace("two processes", "three processes") for line in lines]
+    assert matrix.compared(page, renamed) == (["the names of the rows"], [])
+    assert matrix.compared(page, matrix.table(paths, [RECORD | {"modules": {}}]))[0] == [
+        "GPU<br>jax 0.11.2<br>by hand, 2026-11-21"
+    ]
+
+
+def test_what_an_implementation_refused_is_no_skip_of_ours(tmp_path):
+    refused = f'<skipped message="{matrix.REFUSED}abacus: too deep"/>'
+    cases = [("tests.test_bits", "test_a", PASSED), ("tests.test_bits", "test_b", refused)]
+    assert matrix.tested(matrix.by_module(junit(tmp_path, "0.5.0", *cases)), BITS) == "tested"
+
+
+def test_what_runs_once_exists_and_leaves_each_row_something_to_run_on_every_jax():
+    assert {*matrix.ONCE} <= matrix.test_modules()
+    assert all({*feature.modules} - {*matrix.ONCE} for feature in matrix.FEATURES)
 
 
 def test_every_module_and_every_audited_function_is_in_a_row():

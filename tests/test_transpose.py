@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import oracle
 import pytest
-from cases import BORDERS, Case
+from cases import BORDERS, Case, table
 from jax import lax
 from numpy.testing import assert_array_equal
 from oracle import assert_close
@@ -34,11 +34,9 @@ CASES = [
     Case("empty batch", (0, 3, 4, 33), (3, 3, 2), window_strides=2),
 ]
 
-each_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
-
 
 @pytest.mark.parametrize("mode", BORDERS)
-@each_case
+@pytest.mark.parametrize("case", table(CASES, "dilation", "cropped", "groups", "1-D", "empty batch"))
 def test_every_border(case, mode, implementation):
     x, w = case.draw()
 
@@ -54,17 +52,19 @@ def test_every_border(case, mode, implementation):
         assert_array_equal(u, expected, err_msg=f"pad_value={pad_value}")
 
 
-@each_case
-def test_every_option(case):
+@pytest.mark.parametrize("case", table(CASES, "dilation", "cropped", "groups", "1-D", "empty batch"))
+def test_every_option(case, implementation_of_reals):
     x, w = case.draw()
     terms = case.draw_terms()
-    borders = {"xnor": -1, "binary_weights": 0.75}
+    borders, names = {"xnor": -1, "binary_weights": 0.75}, {"xnor": None, "binary_weights": implementation_of_reals}
 
     @jax.jit
     def transpose(x, w, terms):
         options = {**terms, **case.geometry, "beta_scaling": True}
         return [
-            jbnn.binary_conv_transpose(x, w, mode=mode, pad_value=value, activation=jnp.square, **options)
+            jbnn.binary_conv_transpose(
+                x, w, mode=mode, pad_value=value, activation=jnp.square, implementation=names[mode], **options
+            )
             for mode, value in borders.items()
         ]
 

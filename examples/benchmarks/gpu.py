@@ -46,7 +46,7 @@ def layer(size: int, channels: int, batch: int) -> dict[str, float]:
 
     calls = {"bfloat16": lambda: float_conv(x_half, w_half)}
     for name in ("popcount", "unpacked", None):
-        packed = jax.jit(lambda x, w, name=name: jbnn.packed_conv(x, w, implementation=name))
+        packed = jax.jit(lambda x, w, name=name: jbnn.packed_conv(x, w, channels=channels, implementation=name))
         np.testing.assert_array_equal(packed(x_words, w_words), truth)
         calls[str(name)] = lambda packed=packed: packed(x_words, w_words)
     return {name: seconds_in_flight(call) for name, call in calls.items()}

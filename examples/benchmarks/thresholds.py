@@ -29,11 +29,11 @@ def layer(size: int, channels: int, batch: int, implementation: str | None) -> l
 
     @jax.jit
     def to_int32(x, w):
-        return jbnn.packed_conv(x, w, implementation=implementation)
+        return jbnn.packed_conv(x, w, channels=channels, implementation=implementation)
 
     @jax.jit
     def to_words(x, w, threshold):
-        return jbnn.packed_conv(x, w, threshold=threshold, implementation=implementation)
+        return jbnn.packed_conv(x, w, channels=channels, threshold=threshold, implementation=implementation)
 
     @jax.jit
     def through_floats(x, w, scale, bias):

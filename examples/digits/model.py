@@ -82,14 +82,14 @@ def apply(
 
 def _sums(x: jax.Array, kernel: jax.Array, binary_layer: Callable[..., jax.Array]) -> jax.Array:
     if x.dtype == jnp.uint32:
-        return jbnn.packed_conv(x, kernel).astype(jnp.float32)
+        return jbnn.packed_conv(x, kernel, channels=32 * x.shape[-1]).astype(jnp.float32)
     return binary_layer(x, kernel)
 
 
 def _bits(x: jax.Array, block: Block, pooled: bool) -> jax.Array:
     """A block that hands on signs: words of them, from words, or after the stem from floats."""
     words = x if x.dtype == jnp.uint32 else jbnn.pack(x)
-    words = jbnn.packed_conv(words, block.kernel, threshold=block.norm)
+    words = jbnn.packed_conv(words, block.kernel, channels=32 * words.shape[-1], threshold=block.norm)
     # Pooled before the batch norm: where that one's slope is negative, the largest sum has the smallest bit.
     return jbnn.packed_max_pool(words, 2, flip=block.norm.flip) if pooled else words
 

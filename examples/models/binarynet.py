@@ -108,7 +108,7 @@ def _layer(
     if isinstance(p.norm, jbnn.Threshold):
         return _bits(p, x, first, pooled), None
     u = (
-        jbnn.packed_dense(x, p.kernel).astype(jnp.float32)
+        jbnn.packed_dense(x, p.kernel, channels=32 * x.shape[-1]).astype(jnp.float32)
         if x.dtype == jnp.uint32
         else binary_layer(x, p.kernel, **options)
     )
@@ -123,7 +123,8 @@ def _bits(p: Layer, x: jax.Array, first: bool, pooled: bool) -> jax.Array:
         value, flip = (term[None, None, None] for term in p.norm)
         bits = jbnn.pack((u >= value) != flip)
     else:
-        bits = (jbnn.packed_conv if p.kernel.ndim == 4 else jbnn.packed_dense)(x, p.kernel, threshold=p.norm)
+        layer = jbnn.packed_conv if p.kernel.ndim == 4 else jbnn.packed_dense
+        bits = layer(x, p.kernel, channels=32 * x.shape[-1], threshold=p.norm)  # widths are multiples of 32
     return jbnn.packed_max_pool(bits, 2, flip=p.norm.flip) if pooled else bits
 
 

@@ -92,7 +92,7 @@ def conv(x: jax.Array, w: jax.Array, case: Case, terms: Any) -> jax.Array:
         both, left, right = (a.one - a.zero) * (b.one - b.zero), b.zero * (a.one - a.zero), a.zero * (b.one - b.zero)
         u = both * counted(x, w, case)
         u = u + left * _ones_of_windows(x, g) if left else u
-        u = u + right * LiveTaps.of(case).sum(_ones_of_kernel(w)) if right else u
+        u = u + right * LiveTaps.of(case).sum(_ones_of_kernel(w))[None] if right else u
         u = u + a.zero * b.zero * n if a.zero * b.zero else u
     return materialize(case.finish(u, terms))
 
