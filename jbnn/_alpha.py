@@ -2,6 +2,8 @@
 
 from __future__ import annotations  # `help` then shows `ArrayLike`, and not the types that it stands for
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
@@ -45,4 +47,13 @@ def alpha(w: ArrayLike, *, stacked: int = 0) -> jax.Array:
         raise ValueError(
             f"`stacked` must be at least 0 and leave an axis of `w`, of shape {w.shape}, but was {stacked}"
         )
+    if isinstance(w, jax.core.Tracer):
+        return _mean_magnitude(w, stacked)
+    # Of a kernel that a jitted function closes over it is computed now: XLA would do it while it compiles, for seconds.
+    with jax.ensure_compile_time_eval():
+        return _mean_magnitude(w, stacked)
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _mean_magnitude(w: jax.Array, stacked: int) -> jax.Array:
     return jnp.mean(jnp.abs(w), axis=range(stacked, w.ndim - 1))

@@ -21,7 +21,7 @@ from jbnn._gradient import correlate, kernel_words
 from jbnn._kernels.case import Affine, Clamp
 from jbnn._kernels.primitive import correlate_words
 from jbnn._options import Activation, Formula
-from jbnn._quantized import quantized
+from jbnn._quantized import is_known, quantized
 
 # The activations that an `Affine` can express, recognised by identity.
 _CLAMPS: tuple[tuple[Activation, Clamp], ...] = (
@@ -42,9 +42,12 @@ def apply(x: jax.Array, w: jax.Array, f: Formula) -> jax.Array:
     z = _affine(x, f)
     a = quantized("input_quantizer", z.astype(dtype), f.input_quantizer, case.reading) if case.counts else z
     b = w
-    if w.dtype != jnp.uint32:
-        wide = w.astype(at_least_float32(w.dtype))  # rounding first could turn a tiny -w into 0, whose sign is +1
-        b = quantized("kernel_quantizer", wide, f.kernel_quantizer, case.right).astype(dtype)
+    if w.dtype != jnp.uint32 and not isinstance(w, jax.core.Tracer) and is_known(f.kernel_quantizer):
+        # A kernel that a jitted function closes over is packed now: XLA would do it while it compiles, for seconds.
+        with jax.ensure_compile_time_eval():
+            b = kernel_words(_kernel(w, f), case)
+    elif w.dtype != jnp.uint32:
+        b = _kernel(w, f).astype(dtype)
 
     if pixels and f.scale is None and f.bias is None and f.activation is None:
         u = correlate_words(x, kernel_words(b, case), case, implementation=f.implementation)
@@ -61,6 +64,11 @@ def apply(x: jax.Array, w: jax.Array, f: Formula) -> jax.Array:
     v = v if f.bias is None else v + last_axis(f.bias, v)
     v = v.reshape(*batch, *v.shape[1:])
     return (v if f.activation is None else array_from("activation", f.activation(v))).astype(out)
+
+
+def _kernel(w: jax.Array, f: Formula) -> jax.Array:
+    """The numbers of B, of latent w. Rounding it first could turn a tiny -w into 0, whose sign is +1."""
+    return quantized("kernel_quantizer", w.astype(at_least_float32(w.dtype)), f.kernel_quantizer, f.case.right)
 
 
 def _affine(x: jax.Array, f: Formula) -> jax.Array:

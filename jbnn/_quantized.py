@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 
@@ -49,6 +50,16 @@ def quantized(name: str, x: jax.Array, quantizer: Quantizer, reading: Reading) -
         raise ValueError(f"`{name}` must keep the shape of its argument, {x.shape}, but returned shape {q.shape}")
     q = q.astype(x.dtype)
     return q if reading != BITS or values == _STEP else (q + 1) / 2
+
+
+def is_known(quantizer: Quantizer) -> bool:
+    """Whether it is one of `jbnn.quantizers`, with options that are not traced."""
+    options: list[Any] = []
+    while isinstance(quantizer, functools.partial):
+        options += [quantizer.args, quantizer.keywords]
+        quantizer = quantizer.func
+    traced = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(options))
+    return not traced and (_known(quantizer) is not None or any(quantizer is known for known in _TO_SIGNS))
 
 
 def _check_values(name: str, values: str | None, reading: Reading) -> None:
