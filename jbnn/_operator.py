@@ -42,7 +42,8 @@ def apply(x: jax.Array, w: jax.Array, f: Formula) -> jax.Array:
     z = _affine(x, f)
     a = quantized("input_quantizer", z.astype(dtype), f.input_quantizer, case.reading) if case.counts else z
     b = w
-    if w.dtype != jnp.uint32 and not isinstance(w, jax.core.Tracer) and is_known(f.kernel_quantizer):
+    closed_over = isinstance(x, jax.core.Tracer) and not isinstance(w, jax.core.Tracer)
+    if w.dtype != jnp.uint32 and closed_over and is_known(f.kernel_quantizer):
         # A kernel that a jitted function closes over is packed now: XLA would do it while it compiles, for seconds.
         with jax.ensure_compile_time_eval():
             b = kernel_words(_kernel(w, f), case)

@@ -49,7 +49,13 @@ def quantized(name: str, x: jax.Array, quantizer: Quantizer, reading: Reading) -
     if q.shape != x.shape:
         raise ValueError(f"`{name}` must keep the shape of its argument, {x.shape}, but returned shape {q.shape}")
     q = q.astype(x.dtype)
-    return q if reading != BITS or values == _STEP else (q + 1) / 2
+    return q if reading != BITS or values == _STEP else _as_bits(q)
+
+
+@jax.jit
+def _as_bits(q: jax.Array) -> jax.Array:
+    """±1 as 1 and 0."""
+    return (q + 1) / 2
 
 
 def is_known(quantizer: Quantizer) -> bool:
