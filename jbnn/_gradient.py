@@ -113,7 +113,12 @@ def kernel_words(b: jax.Array, case: Case) -> jax.Array:
 
 def _as_bits(a: jax.Array, reading: Reading) -> jax.Array:
     """What `pack` reads as the bits that a stands for."""
-    return a > 0.5 if reading == BITS else a
+    return _is_one(a) if reading == BITS else a
+
+
+@jax.jit
+def _is_one(a: jax.Array) -> jax.Array:
+    return a > 0.5
 
 
 def _as_floats(u: jax.Array, dtype: DTypeLike) -> jax.Array:
