@@ -137,11 +137,11 @@ def as_exactly(name: str, value: ArrayLike, dtype: DTypeLike) -> jax.Array:
 def as_dtype(name: str, dtype: DTypeLike, accepted: Sequence[DTypeLike], must: str) -> np.dtype:
     """A dtype that is `accepted` and that JAX does not narrow. Python's `float` and `int` are JAX's own."""
     try:
-        given = np.dtype(dtype)  # type: ignore[arg-type]
+        given = np.dtype(dtype)
     except TypeError:
         raise TypeError(f"`{name}` must {must}, but was {dtype!r}") from None
     given = dtypes.canonicalize_dtype(given) if dtype in (float, int) else given
-    if given not in [np.dtype(each) for each in accepted]:  # type: ignore[arg-type]
+    if given not in [np.dtype(each) for each in accepted]:
         raise TypeError(f"`{name}` must {must}, but was {given}")
     if dtypes.canonicalize_dtype(given) != given:
         raise TypeError(f"`{name}` must {must}, but was {given}, which JAX narrows unless `jax_enable_x64` is enabled")

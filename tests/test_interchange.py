@@ -57,19 +57,21 @@ def test_there_and_back(shape):
     assert_array_equal(back, clean)
 
 
-def test_whole_words_need_no_channel_count():
-    _, words = drawn((3, 2, 64, 3))
-    assert_array_equal(from_larq(to_larq(words)), words)
-    assert_array_equal(to_openvino(words), to_openvino(words, channels=64))
+@pytest.mark.parametrize("function", [to_larq, from_larq, to_openvino])
+def test_channels_have_no_default(function):
+    """A guess of 32·W would store unused bits as channels of -1."""
+    with pytest.raises(TypeError, match="channels"):
+        function(drawn((1, 1, 20, 1))[1])
 
 
 def test_a_grouped_kernel():
     """Larq's filter of a grouped convolution holds the channels of one group, as jbnn's kernel."""
     rng = np.random.default_rng(1)
     x, w = (oracle.sign(rng.standard_normal(shape)) for shape in ((1, 4, 4, 128), (3, 3, 64, 6)))
-    blob = to_larq(oracle.pack(w, axis=-2))
+    blob = to_larq(oracle.pack(w, axis=-2), channels=64)
     assert blob.shape == (6, 3, 3, 2)
-    u = jbnn.packed_conv(oracle.pack(x, groups=2), from_larq(blob), feature_group_count=2)
+    kernel = from_larq(blob, channels=64)
+    u = jbnn.packed_conv(oracle.pack(x, groups=2), kernel, channels=128, feature_group_count=2)
     assert_array_equal(u, oracle.accumulate(x, w, feature_group_count=2))
 
 
@@ -79,13 +81,25 @@ WORDS = np.ones((3, 3, 2, 5), np.uint32)
 @pytest.mark.parametrize(
     "error, call, message",
     [
-        (TypeError, lambda: to_larq(WORDS.view(np.int32)), "`w` must hold words of dtype uint32, but has dtype int32"),
-        (TypeError, lambda: to_openvino(WORDS * 1.0), "`w` must hold words of dtype uint32, but has dtype float"),
-        (TypeError, lambda: from_larq(WORDS.astype(np.uint8)), "`w` must have dtype int32 or uint32, but has dtype"),
+        (
+            TypeError,
+            lambda: to_larq(WORDS.view(np.int32), channels=64),
+            "`w` must hold words of dtype uint32, but has dtype int32",
+        ),
+        (
+            TypeError,
+            lambda: to_openvino(WORDS * 1.0, channels=64),
+            "`w` must hold words of dtype uint32, but has dtype float",
+        ),
+        (
+            TypeError,
+            lambda: from_larq(WORDS.astype(np.uint8), channels=160),
+            "`w` must have dtype int32 or uint32, but has dtype",
+        ),
         (TypeError, lambda: from_openvino(WORDS, (1, 1, 1, 1)), "`data` must have dtype uint8, but has dtype uint32"),
         (TypeError, lambda: from_openvino(np.ones(1, np.uint8), (1.0, 1, 1, 1)), "`shape` must be an integer, but"),
         (TypeError, lambda: to_larq(WORDS, channels=64.0), "`channels` must be an integer, but was 64.0"),
-        (ValueError, lambda: to_larq(WORDS[0]), "`w` must have 4 axes, but has shape (3, 2, 5)"),
+        (ValueError, lambda: to_larq(WORDS[0], channels=64), "`w` must have 4 axes, but has shape (3, 2, 5)"),
         (ValueError, lambda: to_larq(WORDS, channels=65), "`channels` must fill the 2 words of `w`, but was 65"),
         (ValueError, lambda: to_larq(WORDS, channels=32), "`channels` must fill the 2 words of `w`, but was 32"),
         (ValueError, lambda: to_openvino(WORDS, channels=0), "`channels` must fill the 2 words of `w`, but was 0"),
@@ -96,9 +110,30 @@ WORDS = np.ones((3, 3, 2, 5), np.uint32)
             "`data` must have 2 bytes for shape (2, 5, 1, 1), but has 3",
         ),
         (ValueError, lambda: from_openvino(np.ones(3, np.uint8), (2, 5, 1)), "`shape` must be (O, C, kH, kW), each at"),
+        (TypeError, lambda: to_larq(WORDS.astype(np.uint64), channels=64), "uint32, but has dtype uint64"),
+        (TypeError, lambda: from_larq(np.full((1, 1, 1, 1), 2**40 + 1), channels=4), "uint32, but has dtype int64"),
+        (
+            TypeError,
+            lambda: from_openvino(np.array([13]), (1, 4, 1, 1)),
+            "`data` must have dtype uint8, but has dtype int",
+        ),
+        (TypeError, lambda: from_openvino(b"\x0d", (1, 4, 1, 1)), "`data` must be an array of numbers"),
+        (
+            TypeError,
+            lambda: from_openvino(np.ones(1, np.uint8), 4),
+            "`shape` must be a sequence (O, C, kH, kW), but was 4",
+        ),
         (ValueError, lambda: from_openvino(np.ones(0, np.uint8), (0, 5, 1, 1)), "`shape` must be (O, C, kH, kW), each"),
     ],
 )
 def test_what_is_refused(error, call, message):
     with pytest.raises(error, match=re.escape(message)):
         call()
+
+
+def test_no_constant_is_sent_to_the_device():
+    words = jnp.asarray(drawn((3, 3, 33, 4))[1])
+    shape = (4, 33, 3, 3)
+    with jax.transfer_guard("disallow"):
+        assert from_larq(to_larq(words, channels=33), channels=33).shape == words.shape
+        assert from_openvino(to_openvino(words, channels=33), shape).shape == words.shape

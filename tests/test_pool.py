@@ -102,3 +102,26 @@ def test_under_jit_vmap_and_export():
     assert_array_equal(jax.vmap(pool, (0, None))(words, flip[1])[1], expected[1])
     exported = export.export(jax.jit(pool))(words[0], flip[0])
     assert_array_equal(export.deserialize(exported.serialize()).call(words[0], flip[0]), expected[0])
+
+
+def test_a_flip_for_all_channels():
+    """A scalar, such as that of a threshold of scalars, or Python's own truth values."""
+    x = RNG.standard_normal((2, 5, 4, 64)).astype(np.float32)
+    words = oracle.pack(x)
+    falling = jbnn.packed_max_pool(words, 2, flip=np.ones(64, bool))
+    for flip in (True, [True] * 64, np.True_, jnp.array(True), jbnn.sign_threshold(-1.0, 0.0).flip):
+        assert_array_equal(jbnn.packed_max_pool(words, 2, flip=flip), falling)
+    assert_array_equal(jbnn.packed_max_pool(words, 2, flip=False), jbnn.packed_max_pool(words, 2))
+    narrow = oracle.pack(x[..., :40])
+    assert_array_equal(jbnn.unpack(jbnn.packed_max_pool(narrow, 2, flip=True), 40), jbnn.unpack(falling, 64)[..., :40])
+
+
+@pytest.mark.parametrize("flip", [np.ones(64, np.int64), [1] * 64, 1, "yes"], ids=str)
+def test_a_flip_is_of_truth_values(flip):
+    with pytest.raises(TypeError, match="`flip` must"):
+        jbnn.packed_max_pool(np.ones((1, 4, 2), np.uint32), 2, flip=flip)
+
+
+def test_words_of_64_bits_are_refused():
+    with pytest.raises(TypeError, match="`words` must hold words of dtype uint32, but has dtype uint64"):
+        jbnn.packed_max_pool(np.array([[[1 << 40], [0]]], np.uint64), 2)

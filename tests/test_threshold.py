@@ -94,6 +94,11 @@ def test_it_is_made_of_concrete_arrays_only():
         (np.ones(3), 0.0, "`scale` must have dtype float32, bfloat16 or float16, but has dtype float64"),
         (0.5, np.float64(1), "`bias` must have dtype float32, bfloat16 or float16, but has dtype float64"),
         (np.ones(3, np.int32), 0.0, "`scale` must have dtype float32, bfloat16 or float16, but has dtype int32"),
+        ([np.float64(1)], 0.0, "`scale` must have dtype float32, bfloat16 or float16, but has dtype float64"),
+        (np.ones(2, ">f4"), 1.0, "`scale` must have this machine's byte order, but has dtype '>f4'"),
+        (10**400, 1.0, "`scale` must be numbers that a float can hold, but was 1000"),
+        ([[1.0], [1.0, 2.0]], 1.0, "`scale` must be numbers"),
+        (None, 1.0, "`scale` must be an array of numbers that JAX can hold, but was None"),
         (True, 0.0, "`scale` must have dtype float32, bfloat16 or float16, but has dtype bool"),
     ],
 )
@@ -105,13 +110,83 @@ def test_what_would_be_rounded_is_refused(scale, bias, message):
 @pytest.mark.parametrize(
     "scale, bias, message",
     [
-        (np.ones(3), np.ones(4), r"`scale` and `bias` must have the same length, but have shapes \(3,\) and \(4,\)"),
-        (np.ones((3, 1)), np.ones(3), r"`scale` must be a scalar or have shape \(O,\), but has shape \(3, 1\)"),
+        (np.ones(3), np.ones(4), r"`bias` must be a scalar or have shape \(O,\) = \(3,\), but has shape \(4,\)"),
+        (np.ones((3, 1)), np.ones(3), r"`scale` .*, but has shape \(3, 1\)|`bias` .*, but has shape \(3,\)"),
+        (np.ones((2, 3)), np.ones((3, 3)), r"`scale` .*\(3, 3\), but has shape \(2, 3\)|`bias` .* shape \(3, 3\)"),
     ],
 )
 def test_wrong_shapes_are_refused(scale, bias, message):
     with pytest.raises(ValueError, match=message):
         jbnn.sign_threshold(np.float32(scale), np.float32(bias))
+
+
+def test_lists_are_numbers_as_python_s_own_are():
+    jax.tree.map(assert_array_equal, jbnn.sign_threshold([0.5, -3], 1), jbnn.sign_threshold(np.float32([0.5, -3]), 1.0))
+    jax.tree.map(assert_array_equal, jbnn.sign_threshold([0.1], [0.3]), jbnn.sign_threshold(np.float32([0.1]), 0.3))
+
+
+def test_thresholds_of_stacked_layers():
+    scale, bias = RNG.standard_normal((2, 3, 2, 5)).astype(np.float32)
+    stacked = jbnn.sign_threshold(scale, bias)
+    assert stacked.value.shape == stacked.flip.shape == (3, 2, 5)
+    for i in np.ndindex(3, 2):
+        jax.tree.map(assert_array_equal, pick(stacked, i), jbnn.sign_threshold(scale[i], bias[i]))
+    shared = jbnn.sign_threshold(scale, bias[0, 0])
+    jax.tree.map(assert_array_equal, pick(shared, (2, 1)), jbnn.sign_threshold(scale[2, 1], bias[0, 0]))
+
+
+def test_equality_and_hash():
+    """Of arrays, so without a raw "truth value of an array", and as arrays have no hash."""
+    a, b, c = (jbnn.sign_threshold(np.float32([s, 1]), 1.0) for s in (0.5, 0.5, 0.25))
+    assert [a == b, a != b, a == c, a != c] == [True, False, False, True]
+    assert a != pick(a, 0) and a != (1, 2) and a != 3 and a is not None
+    with pytest.raises(TypeError, match="`Threshold` has no hash"):
+        hash(a)
+    with pytest.raises(TypeError, match="traced"):
+        jax.jit(lambda t: t == a)(a)
+
+
+def dense(threshold):
+    """u = 4 for both of two channels, and its bits."""
+    words = np.uint32([[15]]), np.uint32([[15, 15]])
+    return jbnn.packed_dense(*words, channels=4, threshold=threshold)
+
+
+@pytest.mark.parametrize(
+    "value, flip, bits",
+    [
+        (4, False, 3),
+        (5, False, 0),
+        (5, True, 3),
+        ([4, 5], [False, False], 1),
+        ([5, 4], np.True_, 1),
+        (-(2**31), True, 0),
+    ],
+)
+def test_a_threshold_of_python_s_own_numbers(value, flip, bits):
+    assert_array_equal(dense(jbnn.Threshold(value, flip)), [[bits]])
+    if not isinstance(value, list) and value > 0:
+        assert_array_equal(jax.jit(dense)(jbnn.Threshold(value, flip)), [[bits]])
+
+
+@pytest.mark.parametrize(
+    "value, flip, message",
+    [
+        (2**31, False, "`threshold.value` must fit in int32, but was 2147483648"),
+        ([0, -(2**31) - 1], False, "`threshold.value` must fit in int32, but was -2147483649"),
+        (np.int64(3), False, "`threshold.value` must have dtype int32, but has dtype int64"),
+        (np.array([3, 3]), False, "`threshold.value` must have dtype int32, but has dtype int64"),
+        (np.zeros(2, ">i4"), False, "`threshold.value` must have this machine's byte order, but has dtype '>i4'"),
+        (3.0, False, "`threshold.value` must have dtype int32, but has dtype float32"),
+        (True, False, "`threshold.value` must have dtype int32, but has dtype bool"),
+        (None, False, "`threshold.value` must be an array of numbers that JAX can hold, but was None"),
+        (0, 0, "`threshold.flip` must have dtype bool, but has dtype int32"),
+        (0, [0, 1], "`threshold.flip` must have dtype bool, but has dtype int32"),
+    ],
+)
+def test_what_is_not_exactly_int32_or_bool_is_refused(value, flip, message):
+    with pytest.raises(TypeError, match=message):
+        dense(jbnn.Threshold(value, flip))
 
 
 # implementations
@@ -174,7 +249,7 @@ def test_a_scalar_threshold_is_of_every_channel():
 def test_nothing_gives_no_words(image, features):
     x, w = jnp.ones((*image, 2), jnp.uint32), jnp.ones((1, 1, 2, features), jnp.uint32)
     threshold = jbnn.Threshold(jnp.zeros(features, jnp.int32), jnp.zeros(features, bool))
-    assert jbnn.packed_conv(x, w, threshold=threshold).shape == (*image, -(-features // 32))
+    assert jbnn.packed_conv(x, w, channels=64, threshold=threshold).shape == (*image, -(-features // 32))
 
 
 # transformations
@@ -237,6 +312,41 @@ def test_a_batch_norm_folds_into_an_affine(left_out):
     u = np.arange(-50, 51)[:, None]
     expected = normalised(u, **{name: oracle.real(value) for name, value in given.items()}, epsilon=1e-3)
     oracle.assert_close((u * np.asarray(scale) + np.asarray(bias)).astype(np.float32), expected)
+
+
+@pytest.mark.parametrize("wide", [np.array([2**32 + 7]), [2**32 + 7], [np.int64(2**32 + 7)], np.uint64([2**32 + 7])])
+def test_a_fold_of_wide_integers_does_not_wrap(wide):
+    _, bias = jbnn.fold_batch_norm(wide, 0, epsilon=1.0)
+    assert_array_equal(bias, np.float32([-(2**32 + 7)]))
+    (bias,) = jbnn.fold_batch_norm(0.0, 0.0, beta=wide, gamma=2**32, epsilon=1)[1]
+    assert bias == np.float32(2**32 + 7)
+    assert jbnn.fold_batch_norm(0.0, 0.0, gamma=2**32, epsilon=1)[0] == 2**32
+
+
+def test_a_fold_of_stacked_layers():
+    values = {name: np.stack([value, 2 * value, 3 * value]) for name, value in norms().items()}
+    values["beta"] = values["beta"][0]
+    scale, bias = jbnn.fold_batch_norm(**values, epsilon=1e-3)
+    assert scale.shape == bias.shape == (3, 6)
+    for i in range(3):
+        one = {name: value if value.ndim == 1 else value[i] for name, value in values.items()}
+        jax.tree.map(assert_array_equal, (scale[i], bias[i]), jbnn.fold_batch_norm(**one, epsilon=1e-3))
+    with pytest.raises(ValueError, match=r"`scale` .*\(6,\).* but has shape \(6, 1\)"):
+        jbnn.fold_batch_norm(values["beta"], 1.0, scale=values["beta"][:, None], epsilon=1e-3)
+
+
+def test_no_constant_is_sent_to_the_device():
+    terms, epsilon = jnp.ones(5), jnp.float32(1e-3)
+    with jax.transfer_guard("disallow"):
+        scale, bias = jbnn.fold_batch_norm(terms, terms, epsilon=epsilon)
+        jbnn.fold_batch_norm(terms, epsilon, terms, terms, epsilon=epsilon, scale=terms, bias=terms)
+        assert jbnn.sign_threshold(scale, bias).value.shape == (5,)
+
+
+@pytest.mark.parametrize("name", ["mean", "variance"])
+def test_a_fold_needs_statistics(name):
+    with pytest.raises(TypeError, match=f"`{name}` must be real, but was None"):
+        jbnn.fold_batch_norm(**{"mean": 0.0, "variance": 1.0, "epsilon": 1e-3, name: None})
 
 
 @pytest.mark.parametrize("name", ["mean", "gamma", "epsilon"])
