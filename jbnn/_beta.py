@@ -9,7 +9,7 @@ from jbnn._geometry import Geometry, pad_image, sum_windows
 from jbnn._residuals import keep_mask, recall_mask
 
 
-@functools.partial(jax.jit, static_argnames="geometry", inline=True)
+@functools.partial(jax.jit, static_argnames="geometry")
 def beta(z: jax.Array, geometry: Geometry) -> jax.Array:
     """The box mean of A = mean over channels of |z|: (N, *S, C) to (N, *S', 1).
 

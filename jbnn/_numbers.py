@@ -47,6 +47,6 @@ def _real(name: str, value: ArrayLike, like: jax.Array) -> jax.Array:
                 rounded = np.float64(value).astype(like.dtype)
         except OverflowError:
             raise TypeError(f"`{name}` must be a number that a float can hold, but was {value!r}") from None
-        # Sent on purpose: `jax.transfer_guard("disallow")` forbids what is sent unasked.
-        return jnp.asarray(rounded) if isinstance(like, jax.core.Tracer) else jax.device_put(rounded)
+        with jax.transfer_guard_host_to_device("allow"):  # "disallow" forbids what is sent unasked
+            return jnp.asarray(rounded)
     return as_real(name, value, like.dtype)

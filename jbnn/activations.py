@@ -39,7 +39,6 @@ __all__ = [
 
 # Each neuron is one program, so that its constants are the program's, and not sent to the device at every call. Its
 # parameters are arrays in the dtype of x: none widens the result, and all may be traced.
-_program = functools.partial(jax.jit, inline=True)
 
 
 def _is_plain_zero(a: ArrayLike) -> bool:
@@ -82,12 +81,12 @@ def relu(x: ArrayLike, a: ArrayLike = 0.0) -> jax.Array:
     return _rectified(x) if _is_plain_zero(a) else _bent(x, slope)
 
 
-@_program
+@jax.jit
 def _rectified(x: jax.Array) -> jax.Array:
     return jnp.where(x < 0, jnp.zeros_like(x), x)
 
 
-@_program
+@jax.jit
 def _bent(x: jax.Array, a: jax.Array) -> jax.Array:
     return jnp.where(x < 0, a * x, x)
 
@@ -111,7 +110,7 @@ def linear(x: ArrayLike, a: ArrayLike, b: ArrayLike) -> jax.Array:
     return _line(x, numbers("a", a, x), numbers("b", b, x))
 
 
-@_program
+@jax.jit
 def _line(x: jax.Array, a: jax.Array, b: jax.Array) -> jax.Array:
     return a * x + b
 
@@ -151,7 +150,7 @@ def hard_sigmoid(x: ArrayLike, a: ArrayLike = 0.2, b: ArrayLike = 0.5) -> jax.Ar
     return _ramp(x, numbers("a", a, x), numbers("b", b, x))
 
 
-@_program
+@jax.jit
 def _ramp(x: jax.Array, a: jax.Array, b: jax.Array) -> jax.Array:
     y = a * x + b
     zero, one = jnp.zeros_like(y), jnp.ones_like(y)
@@ -177,7 +176,7 @@ def tanh(x: ArrayLike, a: ArrayLike = 1.0, b: ArrayLike = 1.0) -> jax.Array:
     return _scaled_tanh(x, numbers("a", a, x), numbers("b", b, x))
 
 
-@_program
+@jax.jit
 def _scaled_tanh(x: jax.Array, a: jax.Array, b: jax.Array) -> jax.Array:
     return a * jnp.tanh(b * x)
 
@@ -198,7 +197,7 @@ def absolute(x: ArrayLike) -> jax.Array:
     return _absolute(as_float("x", x))
 
 
-@_program
+@jax.jit
 def _absolute(x: jax.Array) -> jax.Array:
     return jnp.where(x == 0, jnp.zeros_like(x), jnp.abs(x))
 
@@ -222,7 +221,7 @@ def soft_plus(x: ArrayLike, a: ArrayLike = 1.0, b: ArrayLike = 1.0) -> jax.Array
     return _soft_plus(x, numbers("a", a, x), numbers("b", b, x))
 
 
-@_program
+@jax.jit
 def _soft_plus(x: jax.Array, a: jax.Array, b: jax.Array) -> jax.Array:
     y = b * x
     return a * jnp.logaddexp(y, jnp.zeros_like(y))
@@ -244,7 +243,7 @@ def soft_sign(x: ArrayLike) -> jax.Array:
     return _soft_sign(as_float("x", x))
 
 
-@_program
+@jax.jit
 def _soft_sign(x: jax.Array) -> jax.Array:
     infinite = jnp.isinf(x)
     finite = jnp.where(infinite, jnp.zeros_like(x), x)  # or the gradient would be NaN
@@ -269,7 +268,7 @@ def elu(x: ArrayLike, a: ArrayLike = 1.0) -> jax.Array:
     return _elu(x, numbers("a", a, x))
 
 
-@_program
+@jax.jit
 def _elu(x: jax.Array, a: jax.Array) -> jax.Array:
     below = jnp.where(x >= 0, jnp.zeros_like(x), x)  # the other branch must not overflow, or its gradient is NaN
     return jnp.where(x >= 0, x, a * jnp.expm1(below))
@@ -299,7 +298,7 @@ def prelu(x: ArrayLike, a: ArrayLike) -> jax.Array:
     return _bent_channels(x, a)
 
 
-@_program
+@jax.jit
 def _bent_channels(x: jax.Array, a: jax.Array) -> jax.Array:
     return jnp.where(x >= 0, x, jax.lax.broadcast_in_dim(a, x.shape, (x.ndim - 1,)) * x)
 
@@ -326,7 +325,7 @@ def relun(x: ArrayLike, a: ArrayLike, b: ArrayLike = 6.0) -> jax.Array:
     return _capped(y, numbers("b", b, y))
 
 
-@_program
+@jax.jit
 def _capped(x: jax.Array, b: jax.Array) -> jax.Array:
     ceiling = jnp.broadcast_to(b, x.shape)
     return jnp.where(x >= ceiling, ceiling, x)
@@ -352,7 +351,7 @@ def power(x: ArrayLike, a: ArrayLike, b: ArrayLike, c: ArrayLike) -> jax.Array:
     return _power(x, numbers("a", a, x), numbers("b", b, x), numbers("c", c, x))
 
 
-@_program
+@jax.jit
 def _power(x: jax.Array, a: jax.Array, b: jax.Array, c: jax.Array) -> jax.Array:
     return jnp.power(_line(x, a, b), c)
 
@@ -381,7 +380,7 @@ def exponential(x: ArrayLike, a: ArrayLike = 1.0, b: ArrayLike = 0.0, c: ArrayLi
     return _exponential(x, numbers("a", a, x), numbers("b", b, x), c, natural)
 
 
-@functools.partial(_program, static_argnums=4)
+@functools.partial(jax.jit, static_argnums=4)
 def _exponential(x: jax.Array, a: jax.Array, b: jax.Array, c: jax.Array, natural: bool | None) -> jax.Array:
     y = _line(x, a, b)
     if natural is not None:
@@ -415,7 +414,7 @@ def logarithm(x: ArrayLike, a: ArrayLike = 1.0, b: ArrayLike = 0.0, c: ArrayLike
     return _logarithm(x, numbers("a", a, x), numbers("b", b, x), c, natural)
 
 
-@functools.partial(_program, static_argnums=4)
+@functools.partial(jax.jit, static_argnums=4)
 def _logarithm(x: jax.Array, a: jax.Array, b: jax.Array, c: jax.Array, natural: bool | None) -> jax.Array:
     y = jnp.log(_line(x, a, b))
     if natural is not None:
@@ -442,7 +441,7 @@ def gelu(x: ArrayLike) -> jax.Array:
     return _gelu(as_float("x", x))
 
 
-@_program
+@jax.jit
 def _gelu(x: jax.Array) -> jax.Array:
     finite = jnp.where(jnp.isinf(x), jnp.zeros_like(x), x)  # or the gradient would be NaN
     return jnp.where(x == jnp.inf, x, jax.nn.gelu(finite, approximate=False))

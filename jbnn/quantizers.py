@@ -101,9 +101,9 @@ _sign_with_slope.defvjp(_sign_with_slope_fwd, _sign_with_slope_bwd)
 
 
 # One program each, so that their constants are the program's, and not sent to the device at every call.
-_through = jax.jit(_pass_through, static_argnums=2, inline=True)
-_where = jax.jit(_pass_where, static_argnums=(3, 4), inline=True)
-_sloped = jax.jit(_sign_with_slope, static_argnums=2, inline=True)
+_through = jax.jit(_pass_through, static_argnums=2)
+_where = jax.jit(_pass_where, static_argnums=(3, 4))
+_sloped = jax.jit(_sign_with_slope, static_argnums=2)
 
 
 def _straight_through(x: jax.Array, value: Function, clip: ArrayLike | None, *numbers: jax.Array) -> jax.Array:
@@ -248,7 +248,7 @@ def magnitude_aware_sign(x: ArrayLike, clip: ArrayLike | None = 1.0) -> jax.Arra
     return marked(ste_sign(x, clip) * _mean_magnitude(x), "magnitude_aware_sign")
 
 
-@functools.partial(jax.jit, inline=True)
+@jax.jit
 def _mean_magnitude(x: jax.Array) -> jax.Array:
     return lax.stop_gradient(jnp.mean(jnp.abs(x), axis=range(x.ndim - 1), keepdims=True))
 
@@ -394,7 +394,7 @@ def _is_in_unit_interval(x: jax.Array) -> jax.Array:
     return (x >= 0) & (x <= 1)
 
 
-@functools.partial(jax.jit, static_argnums=1, inline=True)
+@functools.partial(jax.jit, static_argnums=1)
 def _dorefa_weights(x: jax.Array, rounded: _Rounded) -> jax.Array:
     t = jnp.tanh(x)
     largest = lax.stop_gradient(jnp.max(jnp.abs(t), initial=0))
