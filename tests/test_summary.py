@@ -98,6 +98,58 @@ LAYERS = {
         (X, words(3, 3, 2, 10)),
         ("conv", 0, MACS, 3600, 32 * 180),
     ),
+    "binary weights, groups": (
+        functools.partial(jbnn.binary_conv, mode="binary_weights", feature_group_count=5),
+        (X, words(3, 3, 1, 10)),
+        ("conv", 0, MACS // 5, 720, 32 * 90),
+    ),
+    "binary weights, latent": (
+        functools.partial(jbnn.binary_conv, mode="binary_weights"),
+        (X, W),
+        ("conv", 0, MACS, 3600, 32 * 3600),
+    ),
+    "binary weights, transposed": (
+        functools.partial(jbnn.binary_conv_transpose, mode="binary_weights", window_strides=2),
+        (X, W),
+        ("conv", 0, MACS, 3600, 32 * 3600),
+    ),
+    "binary weights, transposed, padded": (
+        functools.partial(jbnn.binary_conv_transpose, mode="binary_weights", window_strides=2, pad_value=1),
+        (X, words(3, 3, 2, 10)),
+        ("conv", 0, MACS, 3600, 32 * 180),
+    ),
+    "binary weights, transposed, groups": (
+        functools.partial(jbnn.binary_conv_transpose, mode="binary_weights", window_strides=2, feature_group_count=5),
+        (X, f32(3, 3, 8, 10)),
+        ("conv", 0, MACS // 5, 720, 32 * 720),
+    ),
+    "binary weights, dense": (
+        functools.partial(jbnn.binary_dense, mode="binary_weights"),
+        (f32(2, 7, 40), words(2, 10)),
+        ("dense", 0, 2 * 7 * 400, 400, 32 * 20),
+    ),
+    "layer": (jbnn.convolution.conv, (X, W), ("conv", 0, MACS, 3600, 32 * 3600)),
+    "layer, groups": (
+        functools.partial(jbnn.convolution.conv, feature_group_count=5),
+        (X, f32(3, 3, 8, 10)),
+        ("conv", 0, MACS // 5, 720, 32 * 720),
+    ),
+    "layer, depthwise": (
+        jbnn.convolution.depthwise_conv,
+        (X, f32(3, 3, 40, 2)),
+        ("conv", 0, 2 * 8 * 6 * 9 * 80, 720, 32 * 720),
+    ),
+    "layer, transposed": (
+        functools.partial(jbnn.convolution.conv_transpose, window_strides=2),
+        (X, W),
+        ("conv", 0, MACS, 3600, 32 * 3600),
+    ),
+    "layer, transposed, groups": (
+        functools.partial(jbnn.convolution.conv_transpose, window_strides=2, feature_group_count=5),
+        (X, f32(3, 3, 8, 10)),
+        ("conv", 0, MACS // 5, 720, 32 * 720),
+    ),
+    "layer, dense": (jbnn.convolution.dense, (f32(2, 7, 40), f32(40, 10)), ("dense", 0, 5600, 400, 32 * 400)),
     "float conv": (float_conv, (X, W), ("conv", 0, MACS, 3600, 32 * 3600)),
     "float conv, groups": (
         functools.partial(float_conv, feature_group_count=5),
@@ -182,7 +234,7 @@ NESTED = {
         lambda x, w: jax.vmap(layer, (None, 0))(x, w),
         STACK,
         ("binary conv", 12 * MACS, 0, 43200, 32 * 43200),
-        1,
+        3,
     ),
 }
 
@@ -228,10 +280,176 @@ def test_a_kernel_may_be_made_of_several_words():
     assert counts(found) == [("binary conv", MACS, 0, 3600, 32 * 180)]
 
 
+def fields(row, *names):
+    return tuple(getattr(row, name) for name in names)
+
+
+IN, OUT = ("input_shape", "input_dtype"), ("output_shape", "output_dtype")
+
+
+@pytest.mark.parametrize("dtype, bits", [(jnp.float32, 32), (jnp.bfloat16, 16), (jnp.uint8, 8), (jnp.int8, 8)])
+def test_the_left_side_of_binary_weights_is_real(dtype, bits):
+    x = ShapeDtypeStruct((2, 8, 6, 40), dtype)
+    (row,) = jbnn.summary(functools.partial(jbnn.binary_conv, mode="binary_weights"), x, words(3, 3, 2, 10)).layers
+    assert fields(row, "kind", *IN) == ("conv", x.shape, x.dtype.name)
+    assert row.activation_bits == bits * 2 * 8 * 6 * 40
+
+
+GROUPED = {
+    "layer": jbnn.convolution.conv,
+    "binary weights": functools.partial(jbnn.binary_conv, mode="binary_weights"),
+    "bits": jbnn.binary_conv,
+}
+
+
+@pytest.mark.parametrize("name", GROUPED)
+@pytest.mark.parametrize("groups", [5, 40], ids=["groups", "depthwise"])
+def test_a_grouped_layer_is_one_row(name, groups):
+    function = functools.partial(GROUPED[name], feature_group_count=groups, window_strides=2)
+    (row,) = jbnn.summary(function, X, f32(3, 3, 40 // groups, 80)).layers
+    assert fields(row, "groups", "window", "strides") == (groups, (3, 3), (2, 2))
+    assert fields(row, *IN, *OUT) == (X.shape, "bit" if name == "bits" else "float32", (2, 4, 3, 80), "float32")
+    packed = 32 * groups * -(-40 // groups // 32)
+    assert row.activation_bits == 2 * 8 * 6 * (packed if name == "bits" else 32 * 40)
+
+
+@pytest.mark.parametrize("edge_mode", ["clamp", "mirror", "mirror_with_edge", "constant"])
+@pytest.mark.parametrize("groups", [1, 5])
+def test_edges_are_no_part_of_the_image(edge_mode, groups):
+    pad_value = 2.0 if edge_mode == "constant" else 0
+    function = functools.partial(
+        jbnn.convolution.conv, edge_mode=edge_mode, pad_value=pad_value, feature_group_count=groups
+    )
+    (row,) = jbnn.summary(function, X, f32(3, 3, 40 // groups, 10)).layers
+    assert fields(row, "input_shape", "output_shape") == (X.shape, (2, 8, 6, 10))
+    assert fields(row, "float_macs", "activation_bits") == (MACS // groups, 32 * 2 * 8 * 6 * 40)
+
+
+@pytest.mark.parametrize("edge_mode", [jbnn.mps.EdgeMode.ZERO, jbnn.mps.EdgeMode.CLAMP])
+def test_nor_are_those_of_a_binary_layer(edge_mode):
+    d = jbnn.mps.ConvolutionDescriptor(input_feature_channels=40, output_feature_channels=10)
+
+    def function(x, w):
+        source = jbnn.mps.ArrayDataSource(d, jbnn.mps.DataType.FLOAT32, w)
+        return jbnn.mps.binary_convolution(x, source, type=jbnn.mps.BinaryConvolutionType.XNOR, edge_mode=edge_mode)
+
+    for wrapped in (function, jax.vmap(function, (0, None))):
+        x = X if wrapped is function else f32(5, *X.shape)
+        rows = [row for row in jbnn.summary(wrapped, x, f32(10, 3, 3, 40)).layers if row.kind == "binary conv"]
+        images = 2 if wrapped is function else 10
+        assert [row.input_shape for row in rows] == [(images, 8, 6, 40)]
+        assert [row.activation_bits for row in rows] == [images * 8 * 6 * 64]
+
+
 def test_data_may_stand_on_the_right():
     found = jbnn.summary(lambda w, x: w @ jnp.abs(w @ x), f32(5, 5), f32(5, 3))
     assert [r.float_macs for r in found.layers] == [75, 75]
     assert found.layers[1].input_shape == (5, 3) and found.layers[1].activation_bits == 32 * 15
+
+
+A = np.ones((8, 64), np.float32)
+ON_THE_RIGHT = {
+    "a vector": (lambda w, x: w @ x, (f32(8, 64), f32(64)), [512]),
+    "vectors under vmap": (lambda w, x: jax.vmap(lambda w, x: w @ x)(w, x), (f32(3, 8, 64), f32(3, 64)), [1536]),
+    "beside a constant": (lambda x: A @ x, (f32(64, 100),), [0]),
+    "the input before": (lambda w, v, x: (x @ w, v @ x), (f32(64, 64), f32(8, 64), f32(64, 64)), [4096, 512]),
+    "beside a parameter before": (
+        lambda x, w, y: (x @ w, w @ y),
+        (f32(100, 64), f32(64, 64), f32(64, 3)),
+        [4096, 0],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ON_THE_RIGHT)
+def test_the_first_data_too_where_it_can_be_told(name):
+    function, shapes, parameters = ON_THE_RIGHT[name]
+    found = jbnn.summary(function, *shapes)
+    assert [row.parameters for row in found.layers] == parameters
+    assert found.layers[-1].input_shape == shapes[-1].shape
+    assert found.layers[-1].activation_bits == 32 * np.prod(shapes[-1].shape)
+
+
+def test_what_is_closed_over_is_no_data():
+    w = jnp.asarray(A)
+    (row,) = jbnn.summary(lambda x: w @ x, f32(64, 100)).layers
+    assert fields(row, "input_shape", "parameters") == ((64, 100), 512)
+
+
+def test_data_stands_on_the_left_where_nothing_tells():
+    (row,) = jbnn.summary(jnp.matmul, f32(8, 64), f32(64, 3)).layers
+    assert fields(row, "input_shape", "parameters") == ((8, 64), 64 * 3)
+    (row,) = jbnn.summary(jnp.matmul, f32(64), f32(64, 3)).layers
+    assert fields(row, "input_shape", "parameters") == ((64,), 64 * 3)
+
+
+def scaled(x, w, s):
+    return jbnn.binary_conv(x, w, scale=s)
+
+
+ONE = ("binary conv", (2, 8, 6, 40), "bit", (2, 8, 6, 10), "float32")
+NETWORKS = {
+    "one image": (scaled, (None, 0, 0), (X, f32(5, *W.shape), f32(5, 10)), ONE),
+    "an image each": (scaled, (0, 0, 0), (f32(5, *X.shape), f32(5, *W.shape), f32(5, 10)), ONE),
+    "one scale": (scaled, (None, 0, None), (X, f32(5, *W.shape), SCALE), ONE),
+    "dense": (
+        lambda x, w, s: jbnn.binary_dense(x, w) * s,
+        (0, 0, None),
+        (f32(5, 2, 40), f32(5, 40, 10), f32()),
+        ("binary dense", (2, 40), "bit", (2, 10), "float32"),
+    ),
+    "binary weights": (
+        lambda x, w, s: jbnn.binary_conv(x, w, mode="binary_weights"),
+        (0, 0, None),
+        (f32(5, *X.shape), f32(5, *W.shape), f32()),
+        ("conv", (2, 8, 6, 40), "float32", (2, 8, 6, 10), "float32"),
+    ),
+    "layer": (
+        lambda x, w, s: jbnn.convolution.conv(x, w),
+        (None, 0, None),
+        (X, f32(5, *W.shape), f32()),
+        ("conv", (2, 8, 6, 40), "float32", (2, 8, 6, 10), "float32"),
+    ),
+    "layer, dense": (
+        lambda x, w, s: jbnn.convolution.dense(x, w),
+        (0, 0, None),
+        (f32(5, 2, 40), f32(5, 40, 10), f32()),
+        ("dense", (2, 40), "float32", (2, 10), "float32"),
+    ),
+}
+
+
+@pytest.mark.parametrize("transform", [lambda f: f, jax.jit], ids=["as it is", "jit"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_several_networks_are_several(name, transform):
+    function, axes, shapes, expected = NETWORKS[name]
+    (one,) = jbnn.summary(
+        function, *(f32(*s.shape[1:]) if a == 0 else s for s, a in zip(shapes, axes, strict=True))
+    ).layers
+    (row,) = jbnn.summary(jax.vmap(transform(function), axes), *shapes).layers
+    assert fields(row, "kind", *IN, *OUT) == expected
+    assert (row.times, row.groups) == (5, 1)
+    assert (row.binary_macs, row.float_macs) == (5 * one.binary_macs, 5 * one.float_macs)
+    assert row.activation_bits == (5 if axes[0] == 0 else 1) * one.activation_bits
+
+
+def test_networks_of_networks():
+    f = jax.vmap(jax.vmap(lambda x, w: jbnn.binary_conv(x, w), (None, 0)), (0, 0))
+    (row,) = jbnn.summary(f, f32(7, *X.shape), f32(7, 3, *W.shape)).layers
+    assert fields(row, "times", "groups", *IN, *OUT) == (21, 1, *ONE[1:])
+    assert row.binary_macs == 21 * MACS
+
+
+def test_more_images_are_no_more_networks():
+    for function in (jbnn.binary_conv, jbnn.convolution.conv):
+        (row,) = jbnn.summary(jax.vmap(function, (0, None)), f32(5, *X.shape), W).layers
+        assert fields(row, "times", "input_shape") == (1, (10, 8, 6, 40))
+
+
+def test_arguments_by_name():
+    found = jbnn.summary(scaled, X, s=1.0, w=W)
+    assert counts(found) == [("binary conv", MACS, 0, 3601, 32 * 3601)]
+    assert jbnn.summary(lambda fn: fn + 1, fn=f32(3)).layers == ()
 
 
 def test_training_is_counted_too():
@@ -239,6 +457,71 @@ def test_training_is_counted_too():
     found = jbnn.summary(jax.value_and_grad(lambda x, w: jbnn.binary_conv(x, w).sum(), (0, 1)), X, W)
     assert [r.kind for r in found.layers] == ["binary conv", "conv", "conv"]
     assert [r.binary_macs + r.float_macs for r in found.layers] == [MACS] * 3
+
+
+TRAINED = {
+    "groups": (functools.partial(jbnn.convolution.conv, feature_group_count=5), f32(3, 3, 8, 40), 4 * MACS // 5),
+    "depthwise": (jbnn.convolution.depthwise_conv, f32(3, 3, 40, 1), 2 * 8 * 6 * 9 * 40),
+    "one tap": (functools.partial(jbnn.convolution.conv, feature_group_count=5), f32(1, 1, 8, 40), 4 * MACS // 45),
+    "constant edges": (
+        functools.partial(jbnn.convolution.conv, edge_mode="constant", pad_value=1.0),
+        W,
+        MACS,
+    ),
+    "clamped edges": (functools.partial(jbnn.convolution.conv, edge_mode="clamp"), W, MACS),
+    "transposed": (functools.partial(jbnn.convolution.conv_transpose, window_strides=2), W, MACS),
+    "JAX's transposed": (lambda x, w: lax.conv_transpose(x, w, (2, 2), "SAME"), W, MACS),
+    "JAX's strided": (
+        lambda x, w: lax.conv_general_dilated(x, w, (2, 2), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")),
+        W,
+        MACS // 4,
+    ),
+    "binary, transposed, padded": (
+        functools.partial(jbnn.binary_conv_transpose, window_strides=2, pad_value=1),
+        W,
+        MACS,
+    ),
+    "binary, groups": (functools.partial(jbnn.binary_conv, feature_group_count=5), f32(3, 3, 8, 10), MACS // 5),
+    "binary weights": (
+        functools.partial(jbnn.binary_conv_transpose, mode="binary_weights", window_strides=2, pad_value=1),
+        W,
+        MACS,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_each_gradient_costs_what_the_layer_does(name):
+    function, w, macs = TRAINED[name]
+
+    def loss(x, w):
+        return jnp.sum(function(x, w) ** 2)
+
+    gradient = jax.grad(loss, (0, 1))
+    for step in (gradient, jax.jit(gradient), jax.grad(jax.checkpoint(jax.jit(loss)), (0, 1))):
+        found = jbnn.summary(step, X, w)
+        assert [r.binary_macs + r.float_macs for r in found.layers] == [macs] * 3
+        assert found.parameters == np.prod(w.shape)
+
+
+def test_a_gradient_that_is_not_asked_for_has_no_row():
+    def loss(x, w):
+        return jnp.sum(jbnn.convolution.conv(x, w, feature_group_count=5))
+
+    w = f32(3, 3, 8, 10)
+    (row,) = jbnn.summary(jax.grad(loss, 1), X, w).layers
+    assert fields(row, "float_macs", "output_shape", "groups") == (MACS // 5, (3, 3, 8, 10), 5)
+    (row,) = jbnn.summary(lambda x, w: jax.grad(loss)(x, w), X, w).layers
+    assert fields(row, "float_macs", "output_shape", "groups") == (MACS // 5, X.shape, 5)
+    per_image = jbnn.summary(jax.vmap(jax.grad(loss, (0, 1)), (0, None)), f32(5, *X.shape), w)
+    # Of a linear loss the gradient in x is that of every image, so it is computed once.
+    assert [row.float_macs for row in per_image.layers] == [MACS // 5, MACS]
+
+
+def test_forward_mode():
+    function = functools.partial(jbnn.convolution.conv, feature_group_count=5)
+    found = jbnn.summary(lambda x, w: jax.jvp(function, (x, w), (x, w)), X, f32(3, 3, 8, 10))
+    assert [row.float_macs for row in found.layers] == [MACS // 5, 2 * MACS // 5]
 
 
 def test_a_network_is_a_table():

@@ -69,9 +69,9 @@ def _float_conv(eqn: Any, index: int, operands: tuple[int, ...], origin: Origin,
             layer = dataclasses.replace(layer, float_macs=2 * layer.float_macs)
         return Result(dataclasses.replace(layer, activation_bits=bits(given[0])), operands[:1], operands[1:])
     du = given[-1]
+    data, others = operands, operands[:0]
     if kind == w:
         layer = dataclasses.replace(_layer(g, n, times, str(du.dtype), str(out.dtype)), output_shape=w)
-        data, others = operands, ()
     else:
         layer = _layer(g, n * times, 1, str(du.dtype), str(out.dtype))
         layer = dataclasses.replace(layer, input_shape=layer.output_shape, output_shape=layer.input_shape)
