@@ -30,8 +30,7 @@ from jax import lax
 from jbnn._bits import ALL_ONES, WORD, population_count, used_bits
 from jbnn._geometry import Geometry, pad_image, see_through, sum_windows
 from jbnn._kernels.case import SIGNS, Case
-from jbnn._kernels.live_taps import LiveTaps
-from jbnn._kernels.windows import windows
+from jbnn._kernels.live_taps import LONG_AXIS, LiveTaps
 from jbnn._materialize import materialize
 
 OPAQUE = False
@@ -136,7 +135,7 @@ def _count_in_chunks(x: jax.Array, w: jax.Array, case: Case) -> jax.Array:
     chunks = depth // CHUNK
     size = -(-depth // chunks)
     spare = chunks * size - depth  # words of zeros, which count for nothing
-    words = windows(x, g)
+    words = _windows(x, g)
     words = jnp.pad(words, [(0, 0)] * (words.ndim - 1) + [(0, spare)])
     kernel = jnp.pad(_split_groups(w, g).reshape(depth, g.groups, -1), [(0, spare), (0, 0), (0, 0)])
 
@@ -182,6 +181,18 @@ def _split_groups(array: jax.Array, g: Geometry) -> jax.Array:
 
 def _join_groups(array: jax.Array, g: Geometry) -> jax.Array:
     return array.reshape(*array.shape[:-2], g.features)
+
+
+def _windows(x: jax.Array, g: Geometry) -> jax.Array:
+    """Every window's words side by side, (N, *S', G, depth), gathered along one axis after the other."""
+    for axis in range(g.rank):
+        rows = g.reads(axis) + g.padding[axis][0]  # of the padded image, (S'_d, K_d)
+        if g.window[axis] > LONG_AXIS:
+            x = jnp.moveaxis(jnp.take(x, rows, axis=1 + axis), 2 + axis, -2)
+            continue
+        slices = [lax.slice_in_dim(x, r[0], r[-1] + 1, g.strides[axis], axis=1 + axis) for r in rows.T.tolist()]
+        x = jnp.stack(slices, axis=-2)
+    return x.reshape(x.shape[0], *g.output, g.groups, g.taps * g.words)
 
 
 def _combine(x: jax.Array, w: jax.Array, case: Case) -> jax.Array:

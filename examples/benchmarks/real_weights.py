@@ -1,0 +1,102 @@
+"""Speed of real activations times ±1 kernels, from words, against the float kernel and against unpacking the words.
+
+    python -m examples.benchmarks.real_weights [--rounds 9] [--calls 3]
+
+Dense layers of 4096 channels in and out, for 1 to 256 rows of float32 and of uint8 pixels, and four 3x3 layers of a
+ResNet at batch 1 and 8. *Floats* is XLA's own product or convolution with the ±1 kernel as a float32 array, *unpacked*
+makes that array of the words in each call, *words* is what jbnn chooses. Results are compared before anything is timed;
+ratios are medians over the rounds of the ratio within a round.
+"""
+
+import argparse
+import pathlib
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+import jbnn
+from examples.benchmarks.resnet_layers import LAYERS
+from examples.benchmarks.timing import geometric_mean, medians
+
+ROWS = 1, 4, 16, 256
+SIZE = 4096
+
+Ratios = list[tuple[float, float]]
+
+
+def float_dense(x: jax.Array, w: jax.Array) -> jax.Array:
+    return x.astype(jnp.float32) @ w
+
+
+def float_conv(x: jax.Array, w: jax.Array) -> jax.Array:
+    numbers = ("NHWC", "HWIO", "NHWC")
+    return lax.conv_general_dilated(x.astype(jnp.float32), w, (1, 1), "SAME", dimension_numbers=numbers)
+
+
+def compare(
+    name: str, x: jax.Array, latent: jax.Array, floats: Callable, words: Callable, rounds: int, calls: int
+) -> tuple[float, float]:
+    """Prints a line: the ratios of *floats* and of *unpacked* to *words*."""
+    w = jbnn.pack(latent, axis=-2)
+
+    def from_words(implementation: str | None) -> Callable:
+        return lambda x, w: words(x, w, mode="binary_weights", implementation=implementation)
+
+    contenders = [(floats, jbnn.sign(latent)), (from_words("unpacked"), w), (from_words(None), w)]
+    compiled = [jax.jit(function).lower(x, kernel).compile() for function, kernel in contenders]
+    expected = compiled[0](x, contenders[0][1])
+    for program in compiled[1:]:
+        result = program(x, w)
+        if result.dtype == jnp.int32:
+            np.testing.assert_array_equal(result, expected)
+        else:
+            np.testing.assert_allclose(result, expected, rtol=1e-4, atol=1e-5 * latent[..., 0].size ** 0.5)
+    times = medians([lambda p=p, k=k: p(x, k) for p, (_, k) in zip(compiled, contenders, strict=True)], rounds, calls)
+    temporary = [program.memory_analysis().temp_size_in_bytes for program in compiled]
+    ratios = [float(np.median(times[:, other] / times[:, 2])) for other in (0, 1)]
+    columns = [f"{1e3 * t:9.3f} {b:12,d}" for t, b in zip(np.median(times, axis=0), temporary, strict=True)]
+    print(f"{name:20s}" + " |".join(columns) + f" | {ratios[0]:7.2f}x {ratios[1]:8.2f}x", flush=True)
+    return ratios[0], ratios[1]
+
+
+def cpu() -> str:
+    """The processor's own name, where Linux tells it."""
+    info = pathlib.Path("/proc/cpuinfo")
+    names = [line for line in info.read_text().splitlines() if line.startswith("model name")] if info.exists() else []
+    return f"{len(names)} cores of {names[0].split(':')[1].strip()}" if names else "an unknown CPU"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--calls", type=int, default=3)
+    args = parser.parse_args()
+
+    print(f"jax {jax.__version__}, {jax.devices()[0].device_kind}, {cpu()}")
+    print("milliseconds a call, and temporary bytes\n")
+    print(f"{'':20s}{'floats':>22s} |{'unpacked':>22s} |{'words':>22s} | floats / unpacked / words")
+    rng = np.random.default_rng(0)
+    kernel = jnp.asarray(rng.standard_normal((SIZE, SIZE), np.float32))
+    found: Ratios = []
+    for rows in ROWS:
+        x = jnp.asarray(rng.standard_normal((rows, SIZE), np.float32))
+        pixels = jnp.asarray(rng.integers(0, 256, (rows, SIZE), np.uint8))
+        for image, kind in ((x, "float32"), (pixels, "uint8")):
+            name = f"{rows:3d} rows, {kind}"
+            found.append(compare(name, image, kernel, float_dense, jbnn.binary_dense, args.rounds, args.calls))
+    for batch in (1, 8):
+        for size, channels in LAYERS:
+            x = jnp.asarray(rng.standard_normal((batch, size, size, channels), np.float32))
+            latent = jnp.asarray(rng.standard_normal((3, 3, channels, channels), np.float32))
+            name = f"{batch} x {size}x{size}x{channels}"
+            found.append(compare(name, x, latent, float_conv, jbnn.binary_conv, args.rounds, args.calls))
+    for name, ratios in zip(("floats", "unpacked"), zip(*found, strict=True), strict=True):
+        print(f"\nto {name}: {geometric_mean(ratios):.2f}x geometric mean, {min(ratios):.2f}x least", end="")
+    print()
+
+
+if __name__ == "__main__":
+    main()
