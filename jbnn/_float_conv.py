@@ -12,6 +12,7 @@ from jax.typing import DTypeLike
 from jbnn._geometry import Geometry, pad_image, see_through
 from jbnn._jax_versions import conv_out_sharding
 from jbnn._scopes import layer_scope
+from jbnn._sharded_conv import exact_on_meshes
 
 # From here on a loop over the outputs of one channel vectorises well.
 _VECTOR = 8
@@ -43,18 +44,22 @@ def jbnn_float_conv(a: jax.Array, b: jax.Array, g: Geometry, outside: float, **n
         a = pad_image(a, outside, g)
         padding, lhs_dilation = ((0, 0),) * g.rank, (1,) * g.rank
     spatial = "DHW"[-g.rank :]
-    return lax.conv_general_dilated(
-        a,
-        b,
-        g.strides,
-        padding,
-        lhs_dilation=lhs_dilation,
-        rhs_dilation=g.rhs_dilation,
-        dimension_numbers=(f"N{spatial}C", f"{spatial}IO", f"N{spatial}C"),
-        feature_group_count=g.groups,
-        **numerics,
-        **conv_out_sharding(a, b),
-    )
+
+    def conv(a: jax.Array, b: jax.Array) -> jax.Array:
+        return lax.conv_general_dilated(
+            a,
+            b,
+            g.strides,
+            padding,
+            lhs_dilation=lhs_dilation,
+            rhs_dilation=g.rhs_dilation,
+            dimension_numbers=(f"N{spatial}C", f"{spatial}IO", f"N{spatial}C"),
+            feature_group_count=g.groups,
+            **numerics,
+            **conv_out_sharding(a, b),
+        )
+
+    return exact_on_meshes(conv, a, b)
 
 
 _jitted = jax.jit(jbnn_float_conv, static_argnums=(2, 3), static_argnames=("precision", "preferred_element_type"))

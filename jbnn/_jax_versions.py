@@ -47,6 +47,16 @@ def require_devices(primitive: Primitive) -> None:
     dispatch.prim_requires_devices_during_lowering.add(primitive)
 
 
+def pass_through_shard_map(primitive: Primitive) -> None:
+    """Lets `shard_map` check and differentiate what a primitive does elementwise over devices; newer ones need no rule."""
+    if HAS_EXPLICIT_MESHES:
+        return
+    from jax.experimental import shard_map
+
+    shard_map.register_standard_check(primitive)
+    shard_map.register_standard_rewrite(primitive)
+
+
 def is_shared_out(lowering: Any) -> bool:
     """Whether XLA will share out over devices what a lowering rule, whose context this is, puts into a program."""
     axes = lowering.module_context.axis_context

@@ -98,7 +98,7 @@ def _split_by(kernel: ModuleType, case: Case, terms: int) -> Rule:
     """
     g = case.geometry
     bits = WORD if isinstance(case.result, Bits) else 1
-    together = g.groups == 1 and g.features % bits == 0
+    together = g.groups == 1 and g.features % bits == 0 and g.features > bits
 
     def takes(steps: int) -> bool:
         return kernel.why_not(dataclasses.replace(case, geometry=dataclasses.replace(g, features=steps * bits))) is None
