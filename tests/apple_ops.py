@@ -154,5 +154,5 @@ MPS = Plugin(
         "stablehlo.reduce_window": (by_no_known_reduction, like_a_running_sum),
     },
 )
-# A program for jax-metal is audited under a later JAX too: what is wrong there is mostly wrong before.
-PLUGINS = (METAL, MPS) if MPS_RUNS_HERE else (METAL,)
+# Each under the JAX that it runs with.
+PLUGINS = (MPS,) if MPS_RUNS_HERE else (METAL,)

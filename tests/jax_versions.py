@@ -10,7 +10,7 @@ KEEPS_RESULTS_OF_RULES = jax.__version_info__ < (0, 7)
 
 METAL_RUNS_HERE = jax.__version_info__ <= (0, 5, 0)
 MPS_RUNS_HERE = jax.__version_info__ >= (0, 10, 0)
-"""Whether Apple's plugins run with this JAX; with another, their audit is an early warning."""
+"""Whether Apple's plugins run with this JAX."""
 
 ORBAX_RUNS_HERE = jax.__version_info__ != (0, 5, 0)
 """Whether the Orbax that pip installs beside this JAX works with it."""

@@ -16,6 +16,7 @@ from oracle import assert_close
 import jbnn
 from jbnn.quantizers import identity, ste_heaviside
 
+EVERY_BORDER = [(mode, value) for mode, values in BORDERS.items() for value in values]
 EAGER = named("33 channels", "dilation and stride", "cropped here, padded there", "3-D, everything", "empty batch")
 
 OPERATOR = named(
@@ -44,25 +45,31 @@ def packed_conv(case, implementation, **options):
     )
 
 
-@pytest.mark.parametrize("mode", BORDERS)
-@pytest.mark.parametrize("case", table(CASES, *(case.id for case in EAGER), "deep", "depthwise"))
-def test_packed_conv(case, mode, implementation):
+@functools.cache
+def drawn(case):
+    """Words, the same with noise in their unused bits, and the exact sums of every mode and border: once for all."""
     x, w = case.draw()
     words = pack(case, x, w)
     foreign = (
         oracle.with_garbage(words[0], case.channels, groups=case.feature_group_count),
         oracle.with_garbage(words[1], w.shape[-2], axis=-2),
     )
+    sums = [oracle.accumulate(x, w, mode=mode, pad_value=value, **case.geometry) for mode, value in EVERY_BORDER]
+    return words, foreign, sums
+
+
+@pytest.mark.parametrize("case", table(CASES, *(case.id for case in EAGER), "deep", "depthwise"))
+def test_packed_conv(case, implementation):
+    words, foreign, sums = drawn(case)
 
     @jax.jit
     def every_border(x, w):
-        return [packed_conv(case, implementation, mode=mode, pad_value=value)(x, w) for value in BORDERS[mode]]
+        return [packed_conv(case, implementation, mode=mode, pad_value=value)(x, w) for mode, value in EVERY_BORDER]
 
-    for pad_value, u, same in zip(BORDERS[mode], every_border(*words), every_border(*foreign), strict=True):
-        expected = oracle.accumulate(x, w, mode=mode, pad_value=pad_value, **case.geometry)
+    for border, u, same, expected in zip(EVERY_BORDER, every_border(*words), every_border(*foreign), sums, strict=True):
         assert u.dtype == jnp.int32
-        assert_array_equal(u, expected, err_msg=f"pad_value={pad_value}")
-        assert_array_equal(same, expected, err_msg=f"pad_value={pad_value}, garbage in the unused bits")
+        assert_array_equal(u, expected, err_msg=str(border))
+        assert_array_equal(same, expected, err_msg=f"{border}, noise in the unused bits")
 
 
 @pytest.mark.parametrize("mode, pad_value", [("xnor", 0), ("xnor", -1), ("and", 1)])

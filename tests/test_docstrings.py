@@ -2,6 +2,7 @@
 
 import doctest
 import inspect
+import pydoc
 import re
 import types
 
@@ -62,6 +63,13 @@ def test_it_describes_every_argument_in_order(name):
 def test_its_errors_are_named(name):
     raised = re.findall(r"^  (\S+)", re.sub(r"\n    .*", "", sections(FUNCTIONS[name]).get("Raises", "")), re.MULTILINE)
     assert set(raised) <= {"TypeError:", "ValueError:", "NotImplementedError:"}
+
+
+@pytest.mark.parametrize("name", [name for name in FUNCTIONS if name.startswith(("jbnn.binary_", "jbnn.packed_"))])
+def test_help_opens_with_a_signature_that_a_person_can_read(name):
+    signature = pydoc.plaintext.document(FUNCTIONS[name], FUNCTIONS[name].__name__).partition("\n")[0]
+    assert len(signature) < 900
+    assert "<function" not in signature and " at 0x" not in signature
 
 
 @pytest.mark.parametrize("name", DOCUMENTED)

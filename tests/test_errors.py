@@ -232,7 +232,7 @@ WRONG_OPTION = [
         "±1",
         "ste_heaviside",
     ),
-    (conv, [X, W], {"implementation": "abacus"}, "implementation", ("None", *NAMES), "'abacus'"),
+    (conv, [X, W], {"implementation": "nonesuch"}, "implementation", ("None", *NAMES), "'nonesuch'"),
     (dense, [X, floats(64, 6)], {"implementation": ""}, "implementation", ("None", *NAMES), "''"),
     (packed, [X_WORDS, W_WORDS], {"implementation": "Popcount"}, "implementation", ("None", *NAMES), "'Popcount'"),
     (packed_dense, DENSE, {"implementation": "cuda"}, "implementation", ("None", *NAMES), "'cuda'"),
@@ -325,7 +325,7 @@ def explode(x):
     [
         ({"scale": floats(7)}, "`scale`"),
         ({"bias": floats(7)}, "`bias`"),
-        ({"implementation": "abacus"}, "`implementation`"),
+        ({"implementation": "nonesuch"}, "`implementation`"),
         ({"padding": "same"}, "`padding`"),
         ({"pad_value": 7}, "`pad_value`"),
         ({"kernel_quantizer": dorefa}, "`kernel_quantizer`"),

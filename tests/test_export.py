@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import oracle
 import pytest
+from errors import refuses
 from jax import export
 
 import jbnn
@@ -125,6 +126,35 @@ def test_unknown_batch_of_vectors():
     shapes = [jax.ShapeDtypeStruct((*export.symbolic_shape("batch, time"), 70), jnp.float32), W[0, 0]]
     exported = round_trip(jbnn.binary_dense, shapes, platforms=("cpu",))
     assert_same(jbnn.binary_dense, exported, (X[:3, 0], W[0, 0]))
+
+
+SIZES = "1, h, w, 70"
+SIZES_UNKNOWN = {
+    "binary_conv": (jbnn.binary_conv, "x", "float32", SIZES, W),
+    "binary_conv of words": (jbnn.binary_conv, "x", "float32", SIZES, W_WORDS),
+    "binary_conv_transpose": (jbnn.binary_conv_transpose, "x", "float32", SIZES, W),
+    "packed_conv": (functools.partial(jbnn.packed_conv, channels=70), "x", "uint32", "1, h, w, 3", W_WORDS),
+    "packed_max_pool": (functools.partial(jbnn.packed_max_pool, window=2), "words", "uint32", "1, h, w, 3"),
+}
+
+
+@pytest.mark.parametrize("call", SIZES_UNKNOWN.values(), ids=SIZES_UNKNOWN)
+def test_rows_of_words_must_be_known(call):
+    """Words are counted row by row, so only the batch may be a symbol."""
+    function, name, dtype, sizes, *rest = call
+    x = jax.ShapeDtypeStruct(export.symbolic_shape(sizes), dtype)
+    program = functools.partial(export.export(jax.jit(function)), x, *rest)
+    refuses(program, ValueError, name, must=("known size", "N may be symbolic"), was=("h", "w"))
+
+
+@pytest.mark.parametrize(
+    "function", [functools.partial(jbnn.binary_conv, mode="binary_weights"), jbnn.convolution.conv]
+)
+def test_rows_of_floats_may_be_unknown(function):
+    """As in lax."""
+    x = jax.ShapeDtypeStruct(export.symbolic_shape(SIZES), jnp.float32)
+    exported = export.export(jax.jit(function))(x, W)
+    chex.assert_trees_all_close(exported.call(X[:1], W), function(X[:1], W), rtol=1e-5, atol=1e-4)
 
 
 def test_gradient_travels_along():
