@@ -88,6 +88,8 @@ def given_array(name: str, value: Any) -> jax.Array | np.ndarray:
         if type(leaf) is float and 0 < abs(leaf) < smallest:
             raise TypeError(f"`{name}` must hold numbers that JAX does not round to 0, but one of them was {leaf!r}")
     try:
+        if any(leaf is None for leaf in leaves):  # older versions of JAX take it for NaN
+            raise TypeError
         return np.asarray(value) if wide else jnp.asarray(value)
     except (TypeError, ValueError, OverflowError):
         raise TypeError(f"`{name}` must be an array of numbers that JAX can hold, but was {value!r}") from None
