@@ -38,8 +38,8 @@ def alpha(w: ArrayLike, *, stacked: int = 0) -> jax.Array:
     References:
       Rastegari et al., XNOR-Net, 2016, equation 6. https://arxiv.org/abs/1603.05279
     """
-    must = "be a floating latent kernel (float32, bfloat16, float16, float64)"
-    w = as_array("w", w, lambda dtype: dtype in FLOATS, must, ": of words, compute it before packing")
+    way_out = "; compute it before packing, of float32, bfloat16, float16 or float64"
+    w = as_array("w", w, lambda dtype: dtype in FLOATS, "be a floating latent kernel", way_out)
     stacked = as_index("stacked", stacked)
     if w.ndim == 0:
         raise ValueError("`w` must have at least one axis, its last the output channels, but has shape ()")

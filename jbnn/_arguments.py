@@ -18,7 +18,8 @@ from jax.typing import ArrayLike, DTypeLike
 
 FLOATS = (jnp.float32, jnp.bfloat16, jnp.float16, jnp.float64)
 SIGNED = (jnp.int4, jnp.int8, jnp.int16, jnp.int32, jnp.int64)
-"""Of the floats of 8 bits some have no -0, or no infinity, or no sign at all."""
+WHICH_FLOATS = "; floats are float32, bfloat16, float16 or float64"
+"""Those of 8 bits are not: some have no -0, or no infinity, or no sign at all."""
 
 
 def as_index(name: str, value: Any) -> int:
@@ -75,6 +76,8 @@ def given_array(name: str, value: Any) -> jax.Array | np.ndarray:
         if type(leaf) is float and 0 < abs(leaf) < smallest:
             raise TypeError(f"`{name}` must hold numbers that JAX does not round to 0, but one of them was {leaf!r}")
     try:
+        if any(leaf is None for leaf in leaves):  # older versions of JAX take it for NaN
+            raise TypeError
         return np.asarray(value) if wide else jnp.asarray(value)
     except (TypeError, ValueError, OverflowError):
         raise TypeError(f"`{name}` must be an array of numbers that JAX can hold, but was {value!r}") from None
@@ -104,9 +107,8 @@ def as_image(value: ArrayLike, *, pixels: bool) -> jax.Array:
 def as_signed(name: str, value: ArrayLike, *, boolean: bool = False) -> jax.Array:
     """An array whose elements have a sign; or are, if `boolean`, a bit already."""
     accepted = [jnp.dtype(dtype) for dtype in (*FLOATS, *SIGNED, *([jnp.bool_] if boolean else []))]
-    kinds = "signed integer or bool" if boolean else "or signed integer"
-    must = f"have a floating (float32, bfloat16, float16, float64){',' if boolean else ''} {kinds} dtype"
-    return as_array(name, value, lambda dtype: dtype in accepted, must)
+    kinds = "floating, signed integer or bool" if boolean else "floating or signed integer"
+    return as_array(name, value, lambda dtype: dtype in accepted, f"have a {kinds} dtype", WHICH_FLOATS)
 
 
 def as_words(name: str, value: ArrayLike) -> jax.Array:
@@ -134,7 +136,7 @@ def as_exactly(name: str, value: ArrayLike, dtype: DTypeLike) -> jax.Array:
     return as_array(name, value, lambda given: given == dtype, f"have dtype {dtype}")
 
 
-def as_dtype(name: str, dtype: DTypeLike, accepted: Sequence[DTypeLike], must: str) -> np.dtype:
+def as_dtype(name: str, dtype: DTypeLike, accepted: Sequence[DTypeLike], must: str, way_out: str = "") -> np.dtype:
     """A dtype that is `accepted` and that JAX does not narrow. Python's `float` and `int` are JAX's own."""
     try:
         given = np.dtype(dtype)
@@ -142,7 +144,7 @@ def as_dtype(name: str, dtype: DTypeLike, accepted: Sequence[DTypeLike], must: s
         raise TypeError(f"`{name}` must {must}, but was {dtype!r}") from None
     given = dtypes.canonicalize_dtype(given) if dtype in (float, int) else given
     if given not in [np.dtype(each) for each in accepted]:
-        raise TypeError(f"`{name}` must {must}, but was {given}")
+        raise TypeError(f"`{name}` must {must}, but was {given}{way_out}")
     if dtypes.canonicalize_dtype(given) != given:
         raise TypeError(f"`{name}` must {must}, but was {given}, which JAX narrows unless `jax_enable_x64` is enabled")
     return given

@@ -24,10 +24,10 @@ from jax.typing import ArrayLike, DTypeLike
 from jbnn._arguments import (
     FLOATS,
     SIGNED,
+    WHICH_FLOATS,
     array_from,
     as_array,
     as_dtype,
-    as_float,
     as_index,
     as_signed,
     as_words,
@@ -67,7 +67,7 @@ def _is_negative(x: jax.Array) -> jax.Array:
 
 def as_floating(x: ArrayLike) -> jax.Array:
     """x in one of the floating dtypes that jbnn takes."""
-    return as_float("x", x)
+    return as_array("x", x, lambda dtype: dtype in FLOATS, "have a floating dtype", WHICH_FLOATS)
 
 
 def sign(x: ArrayLike) -> jax.Array:
@@ -235,8 +235,7 @@ def unpack(
       [ 1. -1.  1.  1.]
     """
     words = as_words("words", words)
-    must = "be float32, bfloat16, float16, float64 or a signed integer"
-    dtype = as_dtype("dtype", dtype, (*FLOATS, *SIGNED), must)
+    dtype = as_dtype("dtype", dtype, (*FLOATS, *SIGNED), "be floating or signed integer", WHICH_FLOATS)
     axis, size, groups = _canonical_axis(axis, words.ndim), as_index("size", size), as_index("groups", groups)
     if size < 0:
         raise ValueError(f"`size` must not be negative, but was {size}")

@@ -70,9 +70,10 @@ def _as_flip(flip: ArrayLike, words: int) -> jax.Array:
     if flip.ndim == 0:
         return lax.broadcast(flip, (WORD * words,))
     if flip.ndim != 1 or words_per_group(flip.shape[0]) != words:
+        least, most = WORD * (words - 1) + 1, WORD * words
         raise ValueError(
-            f"`flip` must be a scalar or have shape (C,), with C channels in {words} words, "
-            f"{WORD * (words - 1) + 1} to {WORD * words}, but has shape {flip.shape}"
+            f"`flip` must have shape (C,), with C channels in {words} words, {least} to {most}, "
+            f"but has shape {flip.shape}; a scalar holds for all channels"
         )
     return flip
 

@@ -277,17 +277,19 @@ def test_floats_of_8_bits_are_refused(dtype):
         getattr(jbnn.quantizers, each) for each in jbnn.quantizers.__all__ if each not in ("identity", "dorefa")
     ]
     for call in (jbnn.sign, jbnn.pack, *quantizers):
-        with pytest.raises(TypeError, match=rf"`x` must .*float32.*, but has dtype {name}"):
+        with pytest.raises(
+            TypeError, match=rf"`x` must have a floating.* dtype, but has dtype {name}; floats are float32"
+        ):
             call(x)
-    with pytest.raises(TypeError, match=rf"`dtype` must be float32.*, but was {name}"):
+    with pytest.raises(
+        TypeError, match=f"`dtype` must be floating or signed integer, but was {name}; floats are float32"
+    ):
         jbnn.unpack(np.uint32([1]), 3, dtype=dtype)
 
 
 @pytest.mark.parametrize("dtype", [jnp.uint8, jnp.bool_, jnp.complex64, "foo", np.float64, None, 3], ids=str)
 def test_unpack_into_what_cannot_hold_a_sign(dtype):
-    with pytest.raises(
-        TypeError, match="`dtype` must be float32, bfloat16, float16, float64 or a signed integer, but was"
-    ):
+    with pytest.raises(TypeError, match="`dtype` must be floating or signed integer, but was"):
         jbnn.unpack(np.uint32([1]), 3, dtype=dtype)
 
 
