@@ -19,6 +19,7 @@ from jax.interpreters import batching, mlir
 from jax.typing import ArrayLike, DTypeLike
 
 from jbnn._arguments import as_index, as_words, check_groups
+from jbnn._jax_versions import in_whole_parts
 
 WORD = 32
 ALL_ONES = np.uint32(0xFFFFFFFF)
@@ -135,6 +136,7 @@ def _pack(x: jax.Array, *, axis: int, groups: int) -> jax.Array:
     before, channels, after = x.shape[:axis], x.shape[axis], x.shape[axis + 1 :]
     per_group = channels // groups
     words = words_per_group(per_group)
+    bits = in_whole_parts(bits, axis, WORD if groups == 1 else per_group)
     if unused := words * WORD - per_group:
         if groups > 1:
             bits = bits.reshape(*before, groups, per_group, *after)
