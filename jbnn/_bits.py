@@ -34,6 +34,7 @@ from jbnn._arguments import (
     at_least_float32,
     check_groups,
 )
+from jbnn._jax_versions import in_whole_parts
 
 WORD = 32
 ALL_ONES = np.uint32(0xFFFFFFFF)
@@ -200,6 +201,7 @@ def _pack(x: jax.Array, *, axis: int, groups: int, positive: bool = False) -> ja
     before, channels, after = x.shape[:axis], x.shape[axis], x.shape[axis + 1 :]
     per_group = channels // groups
     words = words_per_group(per_group)
+    bits = in_whole_parts(bits, axis, WORD if groups == 1 else per_group)
     if unused := words * WORD - per_group:
         if groups > 1:
             bits = bits.reshape(*before, groups, per_group, *after)

@@ -10,7 +10,7 @@ from jax import lax
 from jax.typing import DTypeLike
 
 from jbnn._geometry import Geometry, pad_image, see_through
-from jbnn._jax_versions import conv_out_sharding
+from jbnn._jax_versions import conv_out_sharding, is_explicit
 from jbnn._scopes import layer_scope
 from jbnn._sharded_conv import exact_on_meshes
 
@@ -56,7 +56,7 @@ def jbnn_float_conv(a: jax.Array, b: jax.Array, g: Geometry, outside: float, **n
             dimension_numbers=(f"N{spatial}C", f"{spatial}IO", f"N{spatial}C"),
             feature_group_count=g.groups,
             **numerics,
-            **conv_out_sharding(a, b),
+            **conv_out_sharding(a, b, g.output),
         )
 
     return exact_on_meshes(conv, a, b)
@@ -93,7 +93,7 @@ def _float_conv_of_groups(
         seen = see_through(tap, a, g)
         if g.channels_per_group == 1:
             return seen.astype(wide) * lax.expand_dims(b[tap][0].astype(wide), range(seen.ndim - 2))
-        if not conv_out_sharding(a, b):  # jax-metal contracts one axis only, but explicit axes may not be merged
+        if not is_explicit(a):  # jax-metal contracts one axis only, but explicit axes may not be merged
             seen = seen.reshape(-1, *seen.shape[-2:])
         return jnp.einsum("...gc,cgo->...go", seen, b[tap], **{**numerics, "preferred_element_type": wide})
 

@@ -14,6 +14,7 @@ import numpy as np
 from jax import lax
 
 from jbnn._bits import words_per_group
+from jbnn._jax_versions import in_even_parts
 
 Pair = tuple[int, int]
 
@@ -97,6 +98,9 @@ def pad_image(x: jax.Array, value: jax.typing.ArrayLike, geometry: Geometry) -> 
     """The image (N, *S, …) as the windows see it: dilated with zeros, then padded with `value` or cropped."""
     trailing = [(0, 0, 0)] * (x.ndim - 1 - geometry.rank)
     zero, value = np.zeros((), x.dtype), np.asarray(value, x.dtype)
+    for axis, (n, d, pair) in enumerate(zip(geometry.image, geometry.lhs_dilation, geometry.padding, strict=True), 1):
+        if d > 1 or pair != (0, 0):
+            x = in_even_parts(x, axis, math.gcd(span(n, d), span(n, d) + sum(pair)))
     if any(d > 1 for d in geometry.lhs_dilation):
         x = lax.pad(x, zero, [(0, 0, 0), *((0, 0, d - 1) for d in geometry.lhs_dilation), *trailing])
     if any(pair != (0, 0) for pair in geometry.padding):
@@ -108,6 +112,7 @@ def see_through(tap: Sequence[int], image: jax.Array, geometry: Geometry) -> jax
     """What every window reads of the padded image (N, *S, …) through one tap: (N, *S', …)."""
     g, first, last = geometry, [0] * image.ndim, list(image.shape)
     for axis, (k, n, s, d) in enumerate(zip(tap, g.output, g.strides, g.rhs_dilation, strict=True), start=1):
+        image = in_even_parts(image, axis, n)
         first[axis], last[axis] = k * d, k * d + (n - 1) * s + 1
     return lax.slice(image, first, last, (1, *g.strides, *(1,) * (image.ndim - 1 - g.rank)))
 
@@ -119,6 +124,7 @@ def sum_windows(image: jax.Array, geometry: Geometry) -> jax.Array:
     """
     g = geometry
     for axis, (k, n, s, d) in enumerate(zip(g.window, g.output, g.strides, g.rhs_dilation, strict=True), start=1):
+        image = in_even_parts(image, axis, n)
         rows = [lax.slice_in_dim(image, i * d, i * d + (n - 1) * s + 1, s, axis) for i in range(k)]
         image = functools.reduce(lax.add, rows)
     return image

@@ -1,6 +1,7 @@
 """What differs between the versions of JAX that jbnn supports, 0.4.34 to the newest; no other file asks for one."""
 
 import inspect
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,19 +19,61 @@ DIFFERENTIATES_WIDER_CONVOLUTIONS = jax.__version_info__ >= (0, 10)
 """Whether a convolution has a gradient in JAX if `preferred_element_type` is not the dtype of its operands."""
 
 
-def conv_out_sharding(image: jax.Array, kernel: jax.Array) -> dict[str, Any]:
+def conv_out_sharding(image: jax.Array, kernel: jax.Array, output: tuple[int, ...]) -> dict[str, Any]:
     """The sharding of a convolution's result, as an argument for lax, on a mesh of explicit axes; else no argument.
 
-    JAX derives it itself only where the kernel is not sharded. The batch and the pixels are the image's, the output
-    channels the kernel's.
+    JAX derives it itself only where the kernel is not sharded. The batch and the pixels of the `output` are sharded as
+    the image's, if the devices divide them, and the output channels as the kernel's.
     """
-    if not HAS_EXPLICIT_MESHES:
+    if not is_explicit(image):
         return {}
     types: list[Any] = [jax.typeof(array) for array in (image, kernel)]
     of_image, of_kernel = (type_.sharding for type_ in types)
-    if jax.sharding.AxisType.Explicit not in of_image.mesh.axis_types:
-        return {}
-    return {"out_sharding": NamedSharding(of_image.mesh, PartitionSpec(*of_image.spec[:-1], of_kernel.spec[-1]))}
+    mesh = of_image.mesh
+    pixels = [
+        axes if axes is None or size % math.prod(mesh.shape[name] for name in _names(axes)) == 0 else None
+        for axes, size in zip(of_image.spec[1:-1], output, strict=True)
+    ]
+    spec = PartitionSpec(of_image.spec[0], *pixels, of_kernel.spec[-1])
+    return {"out_sharding": NamedSharding(mesh, spec)}
+
+
+def is_explicit(array: jax.Array) -> bool:
+    """Whether the sharding of an array is part of its type."""
+    if not HAS_EXPLICIT_MESHES:
+        return False
+    type_: Any = jax.typeof(array)
+    return jax.sharding.AxisType.Explicit in type_.sharding.mesh.axis_types
+
+
+def in_whole_parts(array: jax.Array, axis: int, size: int) -> jax.Array:
+    """The array, on a mesh of explicit axes gathered along one of its own if a device has no whole parts of that size.
+
+    JAX splits such an axis only where each part lies on one device.
+    """
+    return _gathered_unless(array, axis, lambda devices: array.shape[axis] % (devices * size) == 0)
+
+
+def in_even_parts(array: jax.Array, axis: int, size: int) -> jax.Array:
+    """The array, on a mesh of explicit axes gathered along one of its own if what is made of it, so long, is uneven."""
+    return _gathered_unless(array, axis, lambda devices: size % devices == 0)
+
+
+def _gathered_unless(array: jax.Array, axis: int, fits: Callable[[int], bool]) -> jax.Array:
+    if not is_explicit(array):
+        return array
+    type_: Any = jax.typeof(array)
+    mesh, spec = type_.sharding.mesh, list(type_.sharding.spec)
+    devices = math.prod(mesh.shape[name] for name in _names(spec[axis]))
+    if devices == 1 or fits(devices):
+        return array
+    spec[axis] = None
+    return jax.sharding.reshard(array, NamedSharding(mesh, PartitionSpec(*spec)))
+
+
+def _names(axes: Any) -> tuple[str, ...]:
+    """The mesh axes that one entry of a specification names."""
+    return () if axes is None else axes if isinstance(axes, tuple) else (axes,)
 
 
 def register_for_export(cls: type) -> None:

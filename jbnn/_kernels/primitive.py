@@ -16,10 +16,10 @@ from jax.extend.core import Primitive
 from jax.interpreters import batching, mlir
 
 from jbnn._bits import WORD
-from jbnn._geometry import pad_image
+from jbnn._float_conv import float_conv
 from jbnn._jax_versions import is_shared_out, require_devices
 from jbnn._kernels.case import Bits, Case, Place
-from jbnn._kernels.choose import KERNELS, choose, device_kind
+from jbnn._kernels.choose import choose, device_kind
 from jbnn._kernels.fold import fold_images, fold_kernels, fold_pairs
 from jbnn._kernels.partition import Dimension, Rule, on_shares
 from jbnn._scopes import layer_scope
@@ -51,16 +51,14 @@ def _correlate_now(*args: jax.Array, **params: Any) -> jax.Array:
 
 
 def _abstract(x: Any, w: Any, *leaves: Any, case: Case, terms: Any, implementation: str | None) -> Any:
-    """Shape, sharding and varying axes are those of any one term of the sum, so JAX is asked about one."""
+    """Shape, sharding and varying axes are those of a convolution of one channel, so JAX is asked about one."""
     g = case.geometry
 
     def one_term(x: jax.Array, w: jax.Array, *leaves: jax.Array) -> jax.Array:
-        image = lax.slice_in_dim(pad_image(x, 0, g), 0, 1, axis=-1)
-        limits = [(n - 1) * s + 1 for n, s in zip(g.output, g.strides, strict=True)]
-        image = lax.slice(image, (0,) * image.ndim, (x.shape[0], *limits, 1), (1, *g.strides, 1))
-        row = lax.expand_dims(w[(0,) * (g.rank + 1)], range(image.ndim - 1))
-        term = image.astype(case.sums) * row.astype(case.sums)
-        return case.finish(term, jax.tree.unflatten(terms, leaves))
+        image = lax.slice_in_dim(x, 0, 1, axis=-1).astype(jnp.float32)
+        row = lax.slice_in_dim(w, 0, 1, axis=-2).astype(jnp.float32)
+        once = dataclasses.replace(g, channels=1, groups=1)
+        return case.finish(float_conv(image, row, once).astype(case.sums), jax.tree.unflatten(terms, leaves))
 
     (out,) = jax.make_jaxpr(one_term)(x, w, *leaves).out_avals
     return out
@@ -80,13 +78,11 @@ def _lower(ctx: Any, x: Any, w: Any, *leaves: Any, case: Case, terms: Any, imple
         share = dataclasses.replace(case, geometry=dataclasses.replace(case.geometry, features=w.shape[-1]))
         return kernel.conv(x, w, share, jax.tree.unflatten(terms, leaves))
 
-    whole = functools.partial(run, {})
-    if not kernel.OPAQUE:
-        return mlir.lower_fun(whole, multiple_results=False)(ctx, x, w, *leaves)
-    # An opaque kernel is traced with shapes and dtypes alone: it can have no opinion on where its operands lie.
+    # Kernels are traced with shapes and dtypes alone: where the result lies is known, and the rest is left to XLA. On a
+    # mesh of explicit axes JAX would refuse their padded rows wherever the devices do not divide those.
     ctx = ctx.replace(avals_in=[jax.core.ShapedArray(aval.shape, aval.dtype) for aval in ctx.avals_in])
-    shared = is_shared_out(ctx) and not exported
-    call = on_shares(run, _split_by(kernel, case, len(leaves))) if shared else whole
+    shared = kernel.OPAQUE and is_shared_out(ctx) and not exported
+    call = on_shares(run, _split_by(kernel, case, len(leaves))) if shared else functools.partial(run, {})
     return mlir.lower_fun(call, multiple_results=False)(ctx, x, w, *leaves)
 
 
@@ -114,8 +110,7 @@ def _split_by(kernel: ModuleType, case: Case, terms: int) -> Rule:
 
 
 mlir.register_lowering(_correlate_p, _lower)
-if any(kernel.OPAQUE for kernel in KERNELS.values()):
-    require_devices(_correlate_p)
+require_devices(_correlate_p)
 
 
 def _batch(args: Any, dims: Any, *, case: Case, terms: Any, implementation: str | None) -> tuple[jax.Array, int]:
