@@ -1,5 +1,6 @@
 """What differs between the versions of JAX that jbnn supports, 0.4.34 to the newest; no other file asks for one."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -32,3 +33,13 @@ def register_for_export(cls: type) -> None:
     """Lets exported programs that take or give this NamedTuple be stored; jax 0.4.34 can store none."""
     if hasattr(export, "register_namedtuple_serialization"):
         export.register_namedtuple_serialization(cls, serialized_name=f"jbnn.{cls.__name__}")
+
+
+def register_static_fields_for_export(
+    cls: type, dump: Callable[[Any], bytes], load: Callable[[bytes | bytearray], Any]
+) -> None:
+    """The same for a dataclass that is a pytree: its static fields, a tuple in their order, as bytes and back."""
+    if hasattr(export, "register_pytree_node_serialization"):
+        export.register_pytree_node_serialization(
+            cls, serialized_name=f"jbnn.{cls.__name__}", serialize_auxdata=dump, deserialize_auxdata=load
+        )
