@@ -3,12 +3,12 @@
 import jax
 import jax.numpy as jnp
 import pytest
+from jbnn._kernels.correlation import Correlation
 
 import jbnn
 from jbnn._geometry import conv_geometry
 from jbnn._kernels import popcount, unpacked
 from jbnn._kernels.choose import KERNELS, check_case, choose, fastest
-from jbnn._kernels.correlation import Correlation
 
 WORDS = jnp.zeros((1, 5, 5, 1), jnp.uint32)
 KERNEL = jnp.zeros((3, 3, 1, 4), jnp.uint32)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
@@ -86,11 +88,11 @@ def _of_bytes(w: ArrayLike) -> jax.Array:
     return as_array("w", w, lambda dtype: dtype == jnp.uint8, "have dtype uint8")
 
 
-@jax.jit
+@functools.partial(jax.jit, inline=True)
 def _fraction(w: jax.Array) -> jax.Array:
     return w.astype(jnp.float32) / 255
 
 
-@jax.jit
+@functools.partial(jax.jit, inline=True)
 def _looked_up(table: jax.Array, w: jax.Array) -> jax.Array:
     return table.at[w.astype(jnp.int32)].get(mode="promise_in_bounds")

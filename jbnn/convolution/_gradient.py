@@ -326,7 +326,7 @@ def _transposed(
     return _pulled_back(arrays, g, layer, shapes, parts)
 
 
-@functools.partial(jax.jit, static_argnums=(2, 3, 4))
+@functools.partial(jax.jit, static_argnums=(2, 3, 4), inline=True)
 def _pulled_back(
     arrays: dict[str, jax.Array],
     g: jax.Array,

@@ -65,7 +65,8 @@ class Layer:
         return (v if activation is None else array_from("activation", activation(v))).astype(dtype)
 
 
-@functools.partial(jax.jit, static_argnums=2)  # so that its constants are the program's, also where nothing is jitted
+# A program of its own where the caller has none, so that its constants need no transfer; else a part of the caller's.
+@functools.partial(jax.jit, static_argnums=2, inline=True)
 def correlate(x: jax.Array, w: jax.Array, layer: Layer) -> jax.Array:
     """x (N, *S, C) and w (*K, C/G, O), of one dtype, to u (N, *S', O); without spatial axes a product."""
     g = layer.geometry

@@ -63,7 +63,7 @@ def cross_channel_normalization(
     return _normalized(x, arrays, constants, size)
 
 
-@functools.partial(jax.jit, static_argnames=("constants", "size"))
+@functools.partial(jax.jit, static_argnames=("constants", "size"), inline=True)
 def _normalized(
     x: jax.Array, arrays: dict[str, jax.Array], constants: tuple[tuple[str, float], ...], size: int
 ) -> jax.Array:

@@ -35,7 +35,7 @@ def edge_name(edge_mode: EdgeMode | int) -> edges.EdgeMode:
     return _NAMES[mode]
 
 
-@functools.partial(jax.jit, static_argnames=("pairs", "edge_mode"))
+@functools.partial(jax.jit, static_argnames=("pairs", "edge_mode"), inline=True)
 def with_borders(x: jax.Array, pairs: Pairs, edge_mode: edges.EdgeMode) -> jax.Array:
     """The rows and columns that are read: the image, cropped, and what the edge mode puts around it."""
     if edges.continues(edge_mode):

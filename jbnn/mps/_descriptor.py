@@ -21,7 +21,7 @@ from jbnn._bits import words_per_group
 from jbnn.mps._enums import NeuronType, as_member
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@functools.partial(jax.jit, static_argnums=(0, 1), inline=True)
 def constants(values: float | tuple[float, ...], dtype: DTypeLike) -> jax.Array:
     """Numbers of a descriptor as an array: constants of a program, so that nothing has to be moved to the device."""
     return jnp.asarray(values, dtype)

@@ -66,7 +66,7 @@ def into(destination: jax.Array | None, y: jax.Array, origin: Position) -> jax.A
     return y if destination is None else _updated(destination, y, origin)
 
 
-@functools.partial(jax.jit, static_argnames="origin")
+@functools.partial(jax.jit, static_argnames="origin", inline=True)
 def _updated(destination: jax.Array, y: jax.Array, origin: Position) -> jax.Array:
     return lax.dynamic_update_slice(destination, y, (0, *origin, 0))
 
