@@ -212,3 +212,11 @@ def test_options_are_keywords(name):
     options = [p for p in parameters if p.default is not p.empty]
     assert all(p.kind is p.KEYWORD_ONLY for p in options)
     assert all(p.kind is p.POSITIONAL_OR_KEYWORD for p in parameters if p not in options)
+
+
+@pytest.mark.parametrize("module", [jbnn.convolution, jbnn.mps], ids=lambda module: module.__name__)
+def test_signatures_can_be_read(module):
+    """`help` opens with the names of types, and not with what each stands for."""
+    for function in filter(inspect.isfunction, (getattr(module, name) for name in module.__all__)):
+        for parameter in inspect.signature(function).parameters.values():
+            assert len(str(parameter.annotation)) < 40, function.__name__
