@@ -137,3 +137,13 @@ def call_on_shares(
         options["need_replication_factors"] = whole
     call.def_partition(partition, infer_sharding_from_operands=infer, **options)
     return call
+
+
+def register_static_fields_for_export(
+    cls: type, dump: Callable[[Any], bytes], load: Callable[[bytes | bytearray], Any]
+) -> None:
+    """The same for a dataclass that is a pytree: its static fields, a tuple in their order, as bytes and back."""
+    if hasattr(export, "register_pytree_node_serialization"):
+        export.register_pytree_node_serialization(
+            cls, serialized_name=f"jbnn.{cls.__name__}", serialize_auxdata=dump, deserialize_auxdata=load
+        )

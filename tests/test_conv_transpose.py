@@ -71,6 +71,17 @@ def test_it_is_jax_s(padding, rotated):
     assert_array_equal(y, expected)
 
 
+@pytest.mark.parametrize("padding", ["SAME", "VALID"])
+def test_an_axis_without_pixels_is_jax_s(padding):
+    """s - 1 rows with "SAME", max(K, s) - 1 with "VALID", where n·s would be none."""
+    x, w = jnp.ones((1, 0, 2)), jnp.ones((3, 2, 4))
+    for s, same, valid in (1, 0, 2), (2, 1, 2), (5, 4, 4):
+        y = convolution.conv_transpose(x, w, window_strides=s, padding=padding)
+        dimensions = ("NHC", "HIO", "NHC")
+        assert_array_equal(y, lax.conv_transpose(x, w, (s,), padding, dimension_numbers=dimensions))
+        assert_array_equal(y, np.zeros((1, same if padding == "SAME" else valid, 4)))
+
+
 @pytest.mark.parametrize("groups", [1, 2, 6])
 def test_a_converted_kernel_gives_the_input_gradient(groups):
     """The transpose of a convolution from O to C channels, with that convolution's own kernel."""

@@ -1,7 +1,6 @@
 """What `jbnn.convolution` refuses, before anything is computed: the argument, what it must be, and what it was."""
 
 import inspect
-import re
 
 import jax
 import jax.numpy as jnp
@@ -58,25 +57,53 @@ WRONG_DTYPE = [
     (c.cross_channel_normalization, [X], {"kernel_size": 5.0}, "`kernel_size` must be an integer, but was 5.0"),
     (c.dequantize_linear, [W, 0, 1], {}, "`w` must have dtype uint8, but has dtype float32"),
     (c.dequantize_linear, [BYTES, floats(4, dtype=bool), 1], {}, "`minimum` must be real, but has dtype bool"),
+    (c.dequantize_linear, [np.zeros((2, 4), np.uint64), 0, 1], {}, ("`w` must have dtype uint8", "uint64")),
+    (c.depth_to_space, [np.zeros((1, 2, 2, 4), np.int64), 2], {}, ("`x` must have", "int64", "jax_enable_x64")),
+    (c.transpose_kernel, [np.zeros((3, 1, 1))], {}, ("`w` must have", "float64", "jax_enable_x64")),
     (c.dequantize_lookup, [W, floats(256)], {}, "`w` must have dtype uint8, but has dtype float32"),
     (c.dequantize_lookup, [BYTES, floats(256, dtype=int)], {}, "`table` must have a floating dtype, but has dtype int"),
 ]
 
+OF_BIAS = [None, None, G]  # neither operand is needed, and every option is looked at all the same
+
 WRONG_VALUE = [
+    (c.conv_gradient, OF_BIAS, {"wrt": "bias", "padding": "nonsense"}, ("`padding` must be", "'nonsense'")),
+    (c.conv_gradient, OF_BIAS, {"wrt": "bias", "window_strides": -1}, ("`window_strides` must be", "at least 1", "-1")),
+    (c.conv_gradient, OF_BIAS, {"wrt": "bias", "rhs_dilation": 0}, ("`rhs_dilation` must be", "at least 1", "was 0")),
+    (c.conv_gradient, OF_BIAS, {"wrt": "bias", "feature_group_count": 3}, ("`feature_group_count` must", "4", "was 3")),
+    (c.conv_gradient, OF_BIAS, {"wrt": "bias", "edge_mode": "reflect"}, f"{MODES} 'reflect'"),
+    (c.conv_gradient, OF_BIAS, {"wrt": "bias", "pad_value": 1.0}, f"{ONE_VALUE} 1.0"),
+    (c.conv_gradient, OF_BIAS, {"wrt": "bias", "precision": "best"}, ("recision", "best")),
+    (c.conv_gradient, OF_BIAS, {"wrt": "bias", "output_size": 5}, "`output_size` must be None unless `transposed`"),
+    (c.conv_gradient, OF_BIAS, {"wrt": "bias", "window": (3, -1)}, ("`window` must be", "at least 0", "(3, -1)")),
+    (c.conv_gradient, [X, None, G], {"wrt": "bias", "padding": "nonsense"}, ("`padding` must be", "'nonsense'")),
+    (c.conv_gradient, [X, W, G], {"wrt": "bias", "precision": "best"}, ("recision", "best")),
+    (c.dense_gradient, OF_BIAS, {"wrt": "bias", "precision": "best"}, ("recision", "best")),
+    (c.binary_conv_gradient, OF_BIAS, {"wrt": "bias", "mode": "or"}, ("`mode` must be", "'or'")),
+    (c.binary_conv_gradient, OF_BIAS, {"wrt": "bias", "padding": "no"}, ("`padding` must be", "'no'")),
+    (c.binary_conv_gradient, OF_BIAS, {"wrt": "bias", "pad_value": 7}, ("`pad_value` must be", "7")),
+    (c.binary_conv_gradient, OF_BIAS, {"wrt": "bias", "scale": floats(3)}, ("`scale` must", "(4,)", "(3,)")),
     (c.conv, [X[0, 0], W], {}, f"{IMAGE} (4, 6)"),
     (c.conv, [X, W[0]], {}, "`w` must have 4 axes, as `x` has, but has shape (3, 6, 4)"),
-    (c.conv, [X, floats(3, 3, 3, 4)], {}, "`w` must have C / groups = 6 input channels, but has shape (3, 3, 3, 4)"),
+    (c.conv, [X, floats(3, 3, 3, 4)], {}, ("`w` must have", "C / groups = 6", "(3, 3, 3, 4)", "(1, 5, 4, 6)")),
     (c.conv, [X, W], {"feature_group_count": 4}, f"{DIVIDE} 4"),
-    (c.conv, [X, floats(3, 3, 2, 4)], {"feature_group_count": 3}, "that `feature_group_count` = 3 divides, but has 4"),
+    (
+        c.conv,
+        [X, floats(3, 3, 2, 4)],
+        {"feature_group_count": 3},
+        ("`w` must have output channels that `feature_group_count` = 3 divides", "(3, 3, 2, 4)", "(1, 5, 4, 6)"),
+    ),
     (c.conv, [X, W], {"bias": floats(6)}, "`bias` must be a scalar or have shape (O,) = (4,), but has shape (6,)"),
     (c.conv, [X, W], {"edge_mode": "reflect"}, f"{MODES} 'reflect'"),
     (c.conv, [X, W], {"edge_mode": None}, f"{MODES} None"),
     (c.conv, [X, W], {"pad_value": 1.0}, f"{ONE_VALUE} 1.0"),
     (c.conv, [X, W], {"pad_value": -1, "edge_mode": "clamp"}, f"{ONE_VALUE} -1"),
     (c.conv, [X[:, :0], W], {"edge_mode": "clamp", "padding": [(1, 1), (1, 1)]}, "must have a pixel to continue, but"),
-    (c.conv, [X, W], {"padding": "same"}, '`padding` must be "SAME", "VALID" or 2 pairs of integers, but was'),
+    (c.conv, [X, W], {"padding": "same"}, ("`padding` must be", '"SAME_LOWER"', "2 pairs of integers", "'same'")),
     (c.conv, [X, W], {"rhs_dilation": 0}, "`rhs_dilation` must be an integer or 2 integers, each at least 1, but was"),
-    (c.depthwise_conv, [X, W[:, :, :3]], {}, "`w` must have shape (*K, C, M) with C = 6 channels, but has"),
+    (c.depthwise_conv, [X, W[:, :, :3]], {}, ("`w` must have", "(*K, C, M)", "C = 6", "(3, 3, 3, 4)", "(1, 5, 4, 6)")),
+    (c.depthwise_conv, [X, W[0]], {}, ("`w` must have", "(*K, C, M)", "2 window axes", "(3, 6, 4)", "(1, 5, 4, 6)")),
+    (c.depthwise_conv, [X[0, 0], W[0, 0]], {}, f"{IMAGE} (4, 6)"),
     (c.depthwise_conv, [X, DEPTHWISE], {"bias": floats(6)}, "`bias` must be a scalar or have shape (O,) = (12,), but"),
     (c.conv_transpose, [X, W], {"output_size": (6, 4)}, "`output_size` must lie in [5, 5], [4, 4], but was (6, 4)"),
     (
@@ -88,8 +115,8 @@ WRONG_VALUE = [
     (c.conv_transpose, [X, W], {"output_size": (5, 4, 1)}, "`output_size` must be an integer or 2 integers, each"),
     (c.conv_transpose, [X, W], {"feature_group_count": 4}, f"{DIVIDE} 4"),
     (c.dense, [floats(), W[0, 0]], {}, "`x` must have shape (…, C), but has shape ()"),
-    (c.dense, [X, W], {}, "`w` must have 2 axes, but has shape (3, 3, 6, 4)"),
-    (c.dense, [X, floats(4, 6)], {}, "`w` must have C / groups = 6 input channels, but has shape (4, 6)"),
+    (c.dense, [X, W], {}, ("`w` must have shape (C, O)", "(3, 3, 6, 4)", "(1, 5, 4, 6)")),
+    (c.dense, [X, floats(4, 6)], {}, ("`w` must have", "6 input channels", "(4, 6)", "(1, 5, 4, 6)")),
     (c.conv_gradient, [X, W, G], {"wrt": "x"}, f"{PARTS} 'x'"),
     (c.conv_gradient, [X, W, G], {"wrt": ()}, f"{PARTS} ()"),
     (c.conv_gradient, [X, W, G], {"wrt": 3}, f"{PARTS} 3"),
@@ -117,7 +144,12 @@ WRONG_VALUE = [
     (c.binary_conv_gradient, [X, W, G[..., :1]], {}, f"{RESULT} (1, 5, 4, 1)"),
     (c.binary_conv_gradient, [X, W, G], {"wrt": "scale"}, f"{PARTS} 'scale'"),
     (c.binary_conv_gradient, [X, W, G], {"output_size": 5}, "`output_size` must be None unless `transposed` is True"),
-    (c.binary_conv_gradient, [X, W, G], {"mode": "or"}, '`mode` must be "xnor", "and" or "binary_weights", but was'),
+    (
+        c.binary_conv_gradient,
+        [X, W, G],
+        {"mode": "or"},
+        ("`mode` must be", '"xnor"', '"and"', '"binary_weights"', "'or'"),
+    ),
     (c.depth_to_space, [X, 2], {}, "`block` must divide the 6 channels, but has 4 pixels"),
     (c.depth_to_space, [X, (2,)], {}, "`block` must be an integer or 2 integers, each at least 1, but was (2,)"),
     (c.depth_to_space, [X, 0], {}, "`block` must be an integer or 2 integers, each at least 1, but was 0"),
@@ -143,14 +175,16 @@ def described(row):
 
 
 def check(error, function, args, options, message):
-    """The message appears, while only shapes are known."""
+    """The facts appear, while only shapes are known."""
     arrays = [i for i, arg in enumerate(args) if isinstance(arg, jax.Array)]
 
     def call(*given):
         return function(*(given[arrays.index(i)] if i in arrays else arg for i, arg in enumerate(args)), **options)
 
-    with pytest.raises(error, match=re.escape(message)):
+    with pytest.raises(error) as raised:
         jax.eval_shape(call, *(args[i] for i in arrays))
+    for fact in (message,) if isinstance(message, str) else message:
+        assert fact in str(raised.value)
 
 
 @pytest.mark.parametrize("row", WRONG_DTYPE, ids=described)
@@ -178,3 +212,11 @@ def test_options_are_keywords(name):
     options = [p for p in parameters if p.default is not p.empty]
     assert all(p.kind is p.KEYWORD_ONLY for p in options)
     assert all(p.kind is p.POSITIONAL_OR_KEYWORD for p in parameters if p not in options)
+
+
+@pytest.mark.parametrize("module", [jbnn.convolution, jbnn.mps], ids=lambda module: module.__name__)
+def test_signatures_can_be_read(module):
+    """`help` opens with the names of types, and not with what each stands for."""
+    for function in filter(inspect.isfunction, (getattr(module, name) for name in module.__all__)):
+        for parameter in inspect.signature(function).parameters.values():
+            assert len(str(parameter.annotation)) < 40, function.__name__

@@ -21,6 +21,12 @@ def test_ranges():
     assert_allclose(dequantize_linear(BYTES, 0, 255), BYTES, rtol=2e-7)
 
 
+def test_wide_integers_do_not_wrap():
+    w = dequantize_linear(np.array([[255]], np.uint8), np.array([0]), np.array([2**32 + 7]))
+    assert_array_equal(w, np.float32([[2**32 + 7]]))
+    assert_array_equal(dequantize_linear(np.array([[0]], np.uint8), -(2**40), np.uint64(1)), np.float32([[-(2**40)]]))
+
+
 def test_a_range_can_be_trained():
     _, pull_back = jax.vjp(lambda low, high: dequantize_linear(BYTES, low, high), jnp.zeros(5), jnp.ones(5))
     by_low, by_high = pull_back(jnp.ones(BYTES.shape))

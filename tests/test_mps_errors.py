@@ -1,6 +1,7 @@
 """What is wrong with a port is said before anything is computed: each error by its message."""
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -33,6 +34,10 @@ def transpose(**options):
 
 def neuron(*args, **options):
     return mps.NeuronDescriptor(*args, **options)
+
+
+def symbolic():
+    return jax.ShapeDtypeStruct(jax.export.symbolic_shape("1, h, w, 33"), jnp.float32)
 
 
 def norm(**options):
@@ -111,6 +116,31 @@ VALUE_ERRORS = {
         lambda: real(source=source(FLOAT32, REALS, None, 1)),
         "`source.weights_quantization_type` must be NONE of weights of FLOAT32, but was LINEAR",
     ),
+    "ranges of floats": (
+        lambda: real(source=source(FLOAT32, REALS, ranges=np.zeros((4, 2)), lookup_table=np.zeros(256))),
+        ("`source` must have neither `ranges` nor `lookup_table`", "FLOAT32", "`ranges` is given"),
+    ),
+    "table of words": (
+        lambda: binary(source=source(lookup_table=np.zeros(256))),
+        ("`source` must have neither `ranges` nor `lookup_table`", "UINT32", "`lookup_table` is given"),
+    ),
+    "base of another sign": (lambda: neuron(13, c=-2.0), ("`c`", "EXPONENTIAL", "positive", "-2.0")),
+    "base of nothing": (lambda: neuron(14, c=0), ("`c`", "LOGARITHM", "positive", "0.0")),
+    "base that is NaN": (lambda: neuron(14, c=np.nan), ("`c`", "LOGARITHM", "positive", "nan")),
+    "rows of no known size": (
+        lambda: jax.export.export(jax.jit(real))(symbolic()),
+        ("`x` must have rows and columns", "(h, w)"),
+    ),
+    "rows of no known size, transposed": (
+        lambda: jax.export.export(jax.jit(lambda x: mps.convolution_transpose(x, real_source(W), offset=(0, 0))))(
+            symbolic()
+        ),
+        ("`x` must have rows and columns", "(h, w)"),
+    ),
+    "rows of no known size, binary": (
+        lambda: jax.export.export(jax.jit(lambda x: binary(x, padding=((1, 1), (1, 1)))))(symbolic()),
+        ("`x` must have rows and columns", "(h, w)"),
+    ),
     "unknown data type": (
         lambda: binary(source=source(7)),
         "`source.data_type` must be one of DataType (UINT8 = 8, UINT32 = 32, FLOAT16 = 268435472, FLOAT32 = 268435488)"
@@ -165,7 +195,7 @@ VALUE_ERRORS = {
     # initialisers
     "both initialisers": (
         lambda: binary(scale_value=1.0, input_bias_terms=np.zeros(33, np.float32)),
-        "`input_bias_terms` must be None with `scale_value`: they belong to two initialisers",
+        ("`input_bias_terms` must be None", "`scale_value`"),
     ),
     "terms of another length": (
         lambda: binary(input_scale_terms=np.zeros(4, np.float32)),
@@ -213,7 +243,7 @@ VALUE_ERRORS = {
     "reserved alignment": (lambda: mps.padding_policy(3, (5, 5), (3, 3)), "but was 3"),
     "window of nothing": (
         lambda: mps.padding_policy(0, (5, 5), (0, 3)),
-        "`window` must be at least 1, but was (0, 3)",
+        ("`window` must be", "at least 1", "(0, 3)"),
     ),
     "padding and offset": (
         lambda: binary(padding=1 << 4, offset=(0, 0)),
@@ -261,8 +291,7 @@ VALUE_ERRORS = {
     ),
     "impossible output size": (
         lambda: transpose(output_size=(5, 9)),
-        "`output_size` must lie in [5, 5] and [7, 8], the sizes of which a convolution with that policy makes an image "
-        "of (5, 4), but was (5, 9)",
+        ("`output_size` must have", "rows in [5, 5]", "columns in [7, 8]", "(5, 9)", "5 rows and 4 columns"),
     ),
     "output size of pairs": (
         lambda: transpose(output_size=(5, 8), padding=((1, 1), (1, 1))),
@@ -292,6 +321,40 @@ VALUE_ERRORS = {
 }
 
 TYPE_ERRORS = {
+    # words and floats of 64 bits, judged before JAX makes 32 of them
+    "wide words": (lambda: mps.unpack_weights(WORDS.astype(np.uint64), D), ("`weights` must hold words", "uint64")),
+    "wide words of a source": (
+        lambda: binary(source=source(weights=WORDS.astype(np.uint64))),
+        ("`source.weights` must hold words of dtype uint32", "UINT32", "uint64"),
+    ),
+    "wide words of a dense layer": (
+        lambda: mps.weights_from_dense_words(np.zeros((10, 4), np.uint64), D),
+        ("`words` must hold words of dtype uint32", "uint64"),
+    ),
+    "wide floats of a source": (
+        lambda: real(source=source(FLOAT32, REALS.astype(np.float64))),
+        ("`source.weights` must have dtype float32", "FLOAT32", "float64"),
+    ),
+    "wide kernel": (lambda: mps.pack_weights(W.astype(np.float64)), ("`w` must have dtype", "float64")),
+    "kernel of floats of 8 bits": (
+        lambda: mps.pack_weights(jnp.asarray(W, jnp.float8_e4m3fnuz)),
+        ("`w` must have dtype", "float8_e4m3fnuz"),
+    ),
+    "wide gradient": (
+        lambda: mps.convolution_gradient(X, real_source(W), np.zeros((2, 5, 4, 4))),
+        ("`g` must have the dtype of `x`, float32", "float64"),
+    ),
+    "no source": (lambda: mps.binary_convolution(X, None, type=XNOR), ("`source` must be a DataSource", "None")),
+    "no source of blobs": (
+        lambda: mps.unpack_weights(WORDS, None),
+        ("`descriptor` must be a ConvolutionDescriptor", "None"),
+    ),
+    "parameter that is a string": (lambda: neuron(1, a="0.5"), ("`a` must be a number", "'0.5'")),
+    "parameter too large": (lambda: neuron(1, a=10**400), ("`a` must be a number", "1000")),
+    "half precision of bytes": (
+        lambda: real(X.astype(np.float16), source(UINT8, BYTES, None, 1, np.zeros((4, 2))), accumulator_precision=0),
+        ("`source.data_type` must be FLOAT16", "accumulator_precision=HALF", "UINT8"),
+    ),
     "floats where words are declared": (
         lambda: binary(source=source(weights=REALS)),
         "`source.weights` must hold words of dtype uint32, as `source.data_type` = UINT32 declares, but has dtype "
@@ -327,7 +390,7 @@ TYPE_ERRORS = {
     ),
     "kernel of integers": (
         lambda: mps.pack_weights(W.astype(np.int32)),
-        "`w` must have a floating dtype or, packed, uint32, but has dtype int32",
+        ("`w` must have dtype float32, bfloat16, float16 or float64", "uint32", "but has dtype int32"),
     ),
     "unpacked to integers": (
         lambda: mps.unpack_weights(WORDS, D, dtype=jnp.int32),
@@ -381,7 +444,7 @@ TYPE_ERRORS = {
     ),
     "size that is a fraction": (
         lambda: mps.padding_policy(0, (5.0, 5), (3, 3)),
-        "`size` must be an integer or two integers, but was (5.0, 5)",
+        ("`size` must be an integer or 2 integers", "(5.0, 5)"),
     ),
 }
 
@@ -390,14 +453,16 @@ TYPE_ERRORS = {
 def test_value_error(call, message):
     with pytest.raises(ValueError) as error:
         call()
-    assert message in str(error.value)
+    for fact in (message,) if isinstance(message, str) else message:
+        assert fact in str(error.value)
 
 
 @pytest.mark.parametrize("call, message", TYPE_ERRORS.values(), ids=TYPE_ERRORS)
 def test_type_error(call, message):
     with pytest.raises(TypeError) as error:
         call()
-    assert message in str(error.value)
+    for fact in (message,) if isinstance(message, str) else message:
+        assert fact in str(error.value)
 
 
 def test_words_have_no_gradient():

@@ -40,6 +40,27 @@ def test_formula(shape, options):
     assert_close(cross_channel_normalization(x, **options), by_the_formula(x, **options))
 
 
+@pytest.mark.parametrize("size", [8, 9, 16, 31, 32, 100, 10**9])
+def test_wide_windows(size):
+    """They are made of a few sums, whatever their width, and reach from one end to the other."""
+    x = np.random.default_rng(0).standard_normal((2, 37)).astype(np.float32)
+    assert_close(cross_channel_normalization(x, kernel_size=size), by_the_formula(x, kernel_size=size))
+    program = jax.make_jaxpr(lambda x: cross_channel_normalization(x, kernel_size=size))(x)
+    assert len(program.eqns) < 50
+    assert cross_channel_normalization(x[:, :0], kernel_size=size).shape == (2, 0)
+
+
+def test_nothing_spreads_beyond_its_window():
+    x = jnp.ones(40).at[0].set(jnp.nan).at[39].set(jnp.inf)
+    y = cross_channel_normalization(x, kernel_size=20)
+    assert bool(jnp.isfinite(y[11:30]).all())
+
+
+def test_wide_integers_do_not_wrap():
+    y = cross_channel_normalization(jnp.ones(1), alpha=0, beta=1, delta=np.int64(2**32 + 7))
+    np.testing.assert_array_equal(y, np.float32([1 / (2**32 + 7)]))
+
+
 def test_the_window_leans_to_the_lower_channels():
     """Of four neighbours two are below, one is above, and none is wrapped around."""
     x = jnp.zeros(6).at[3].set(2.0)

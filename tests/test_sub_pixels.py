@@ -22,7 +22,7 @@ each_shape = pytest.mark.parametrize("shape, block", SHAPES, ids=str)
 
 
 def counted(shape):
-    return np.arange(np.prod(shape)).reshape(shape)
+    return np.arange(np.prod(shape), dtype=np.int32).reshape(shape)
 
 
 @pytest.mark.parametrize("order", ["dcr", "crd"])

@@ -1,14 +1,16 @@
 """The layers: floats in, floats out, one call of lax each."""
 
+from __future__ import annotations  # `help` then shows `ArrayLike`, and not the types that it stands for
+
 import math
 
 import jax
 from jax.typing import ArrayLike, DTypeLike
 
 from jbnn._arguments import as_float
-from jbnn._edges import EdgeMode
 from jbnn._options import Activation
-from jbnn._shapes import Padding, Sizes, conv_geometry, dense_geometry, transpose_geometry
+from jbnn._shapes import Padding, Sizes, check_image, conv_geometry, dense_geometry, transpose_geometry
+from jbnn.convolution._edges import EdgeMode
 from jbnn.convolution._layer import Layer, Precision
 
 
@@ -35,7 +37,7 @@ def conv(
       x: (N, *S, C), with one, two or three spatial axes; float32, bfloat16 or float16 (float64 under x64).
       w: kernel (*K, C/G, O), in the dtype of x.
       window_strides: an integer, or one for each spatial axis.
-      padding: "SAME", "VALID" or a pair (low, high) for each spatial axis; negative values crop.
+      padding: "SAME", "SAME_LOWER", "VALID" or a pair (low, high) for each spatial axis; negative values crop.
       rhs_dilation: dilation of the window; an integer, or one for each spatial axis.
       feature_group_count: G, any divisor of C and of O.
       edge_mode: what a tap outside the image reads. "zero"; "clamp": the nearest pixel; "mirror": the image mirrored at
@@ -131,9 +133,13 @@ def depthwise_conv(
        [  2.  -2.  20. -20.]]
     """
     x, w = as_float("x", x), as_float("w", w)
+    check_image("x", x)
+    if w.ndim != x.ndim or w.shape[-2] != x.shape[-1]:
+        raise ValueError(
+            f"`w` must have shape (*K, C, M) with {x.ndim - 2} window axes and C = {x.shape[-1]} channels, "
+            f"but has shape {w.shape} where `x` has {x.shape}"
+        )
     *window, channels, multiplier = w.shape
-    if channels != x.shape[-1]:
-        raise ValueError(f"`w` must have shape (*K, C, M) with C = {x.shape[-1]} channels, but has shape {w.shape}")
     return conv(
         x,
         w.reshape(*window, 1, channels * multiplier),
@@ -175,7 +181,9 @@ def conv_transpose(
       x: (N, *S, C), as in `conv`.
       w: kernel (*K, C/G, O), in the dtype of x.
       window_strides: s, the step between pixels in the output; an integer, or one for each spatial axis.
-      padding: "SAME" gives n·s rows, "VALID" n·s + max((k - 1)·d + 1 - s, 0); pairs pad the dilated image.
+      padding: with K = (k - 1)·d + 1, "SAME" gives n·s rows and "VALID" n·s + max(K - s, 0); pairs pad the dilated
+        image. An axis without pixels gives as many rows as in lax, all of them zeros before the bias: s - 1 with
+        "SAME", max(K, s) - 1 with "VALID".
       rhs_dilation: d, dilation of the window; an integer, or one for each spatial axis.
       feature_group_count: G, any divisor of C and of O.
       output_size: rows of the output, from those that `padding` gives to s - 1 more, which are added at the high end;

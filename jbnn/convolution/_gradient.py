@@ -7,6 +7,8 @@ u = correlation of x with w is linear in x and linear in w, so each gradient is 
 The operands of a transposed map need shapes only, so nothing forward is computed.
 """
 
+from __future__ import annotations
+
 import functools
 import math
 from collections.abc import Callable, Sequence
@@ -17,12 +19,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike, DTypeLike
 
-from jbnn._arguments import as_float, as_image, as_index, as_kernel, at_least_float32, check_groups
+from jbnn._arguments import as_float, as_image, as_index, as_kernel, as_real, at_least_float32, check_groups
 from jbnn._binary import binary_conv, binary_conv_transpose
-from jbnn._edges import EdgeMode
+from jbnn._jax_versions import register_for_export
 from jbnn._options import Mode, Quantizer
-from jbnn._shapes import Padding, Sizes, conv_geometry, dense_geometry, per_axis, transpose_geometry
-from jbnn.convolution._layer import Layer, Operand, Precision
+from jbnn._shapes import Operand, Padding, Sizes, conv_geometry, dense_geometry, per_axis, transpose_geometry
+from jbnn.convolution._edges import EdgeMode
+from jbnn.convolution._layer import Layer, Precision, correlate
 from jbnn.quantizers import ste_sign
 
 Wrt = Literal["input", "kernel", "bias"]
@@ -41,6 +44,9 @@ class ConvGradient(NamedTuple):
     input: jax.Array | None
     kernel: jax.Array | None
     bias: jax.Array | None
+
+
+register_for_export(ConvGradient)
 
 
 def conv_gradient(
@@ -108,20 +114,15 @@ def conv_gradient(
     """
     parts, g = _parts(wrt), as_float("g", g)
     _check_given(x, w, parts)
-    if parts == {"bias"} and (x is None or w is None):
-        return ConvGradient(None, None, _bias_gradient(g))
     if not 3 <= g.ndim <= 5:
         raise ValueError(f"`g` must have shape (N, *S', O) with one to three spatial axes, but has shape {g.shape}")
-    image, kernel = _shaped("x", x), _shaped("w", w)
-    groups = as_index("feature_group_count", feature_group_count)
-    sizes = _stands_for("input_size", input_size, "x", image, g.ndim - 2)
-    taps = _stands_for("window", window, "w", kernel, g.ndim - 2)
-    if image is None:
-        depth, dtype = (*kernel.shape, 0, 0)[g.ndim - 2], kernel.dtype
-        image = jax.ShapeDtypeStruct((g.shape[0], *sizes, depth * groups), dtype)
-    if kernel is None:
-        check_groups("feature_group_count", groups, image.shape[-1])
-        kernel = jax.ShapeDtypeStruct((*taps, image.shape[-1] // groups, g.shape[-1]), image.dtype)
+    rank, groups = g.ndim - 2, as_index("feature_group_count", feature_group_count)
+    of_bias = parts == {"bias"} and (x is None or w is None)
+    if of_bias:
+        image, kernel = _smallest_operands(g, groups, preferred_element_type)
+        _check_sizes(rank, input_size=input_size, window=window, output_size=output_size)
+    else:
+        image, kernel = _operands(x, w, g, groups, input_size, window)
     options: dict[str, Any] = {
         "window_strides": window_strides,
         "padding": padding,
@@ -129,15 +130,16 @@ def conv_gradient(
         "feature_group_count": groups,
     }
     if transposed:
-        geometry = transpose_geometry(image, kernel, output_size=output_size, **options)
+        geometry = transpose_geometry(image, kernel, output_size=None if of_bias else output_size, **options)
         if edge_mode != "zero":
             raise ValueError(f'`edge_mode` must be "zero" where `transposed` is True, but was {edge_mode!r}')
     else:
         geometry = conv_geometry(image, kernel, **options)
         _refuse_output_size(output_size)
     layer = Layer(geometry, edge_mode, pad_value, precision, preferred_element_type)
-    shape = (image.shape[0], *geometry.output, geometry.features)
-    return _transposed(layer, layer.correlate, image, kernel, g, shape, parts)
+    result = _result(layer, image, kernel)
+    _check_cotangent(g, g.shape if of_bias else result.shape, result.dtype)
+    return ConvGradient(*_transposed(layer, image, kernel, g, parts), _bias_gradient(g) if "bias" in parts else None)
 
 
 def dense_gradient(
@@ -178,9 +180,9 @@ def dense_gradient(
     _check_given(x, w, parts)
     if g.ndim < 1:
         raise ValueError(f"`g` must have shape (…, O), but has shape {g.shape}")
-    if parts == {"bias"} and (x is None or w is None):
-        return ConvGradient(None, None, _bias_gradient(g))
     image, kernel = _shaped("x", x), _shaped("w", w)
+    if image is None and kernel is None:
+        image = jax.ShapeDtypeStruct((*g.shape[:-1], 1), _dtype_of_operands(g, preferred_element_type))
     if image is None:
         image = jax.ShapeDtypeStruct((*g.shape[:-1], *kernel.shape[:1]), kernel.dtype)
     if kernel is None:
@@ -190,12 +192,16 @@ def dense_gradient(
         precision=precision,
         preferred_element_type=preferred_element_type,
     )
-    shape = (*image.shape[:-1], kernel.shape[-1])
-
-    def product(x: jax.Array, w: jax.Array) -> jax.Array:
-        return layer.correlate(x.reshape(math.prod(shape[:-1]), w.shape[0]), w).reshape(shape)
-
-    return _transposed(layer, product, image, kernel, g, shape, parts)
+    *lead, channels = image.shape
+    rows = math.prod(lead)
+    flat = jax.ShapeDtypeStruct((rows, channels), image.dtype) if x is None else image.reshape(rows, channels)
+    _check_cotangent(g, (*lead, kernel.shape[-1]), _result(layer, flat, kernel).dtype)
+    by_input, by_kernel = _transposed(layer, flat, kernel, g.reshape(rows, kernel.shape[-1]), parts)
+    return ConvGradient(
+        None if by_input is None else by_input.reshape(image.shape),
+        by_kernel,
+        _bias_gradient(g) if "bias" in parts else None,
+    )
 
 
 def binary_conv_gradient(
@@ -259,13 +265,20 @@ def binary_conv_gradient(
       [1. 0. 1.] [1.] [3.]
     """
     parts, g = _parts(wrt), as_float("g", g)
-    if x is None or w is None:
-        if parts == {"bias"}:
-            return ConvGradient(None, None, _bias_gradient(g))
+    of_bias = parts == {"bias"} and (x is None or w is None)
+    if of_bias:
+        image, kernel = _smallest_operands(g, as_index("feature_group_count", feature_group_count), None)
+        for name, term in (("input_bias", input_bias), ("input_scale", input_scale)):
+            if term is not None:
+                as_real(name, term, jnp.float32)  # how many channels it must have is not known here
+        input_bias = input_scale = None
+        _check_sizes(g.ndim - 2, output_size=output_size)
+    elif x is None or w is None:
         raise ValueError(f'`{"x" if x is None else "w"}` must be given unless `wrt` is "bias" alone, but was None')
-    x, w = as_image(x, pixels=mode == "binary_weights"), as_kernel(w)
-    if "kernel" in parts and w.dtype == jnp.uint32:
-        raise TypeError('`w` must be a latent kernel where "kernel" is in `wrt`, but has dtype uint32')
+    else:
+        image, kernel = as_image(x, pixels=mode == "binary_weights"), as_kernel(w)
+        if "kernel" in parts and kernel.dtype == jnp.uint32:
+            raise TypeError('`w` must be a latent kernel where "kernel" is in `wrt`, but has dtype uint32')
     options: dict[str, Any] = {
         "mode": mode,
         "window_strides": window_strides,
@@ -281,39 +294,53 @@ def binary_conv_gradient(
         "kernel_quantizer": kernel_quantizer,
     }
     if transposed:
-        options["output_size"] = output_size
+        options["output_size"] = None if of_bias else output_size
     else:
         _refuse_output_size(output_size)
     forward: Callable[..., jax.Array] = binary_conv_transpose if transposed else binary_conv
-    given = {"x": x, "w": w}
+    given: dict[str, Any] = {"x": image, "w": kernel}
     result = jax.eval_shape(functools.partial(forward, **options), **given)
-    _check_cotangent(g, result.shape, result.dtype)
+    _check_cotangent(g, g.shape if of_bias else result.shape, result.dtype)
+    if of_bias:
+        return ConvGradient(None, None, _bias_gradient(g))
     varying = {name: given[name] for name, part in (("x", "input"), ("w", "kernel")) if part in parts}
     _, pull_back = jax.vjp(lambda varying: forward(**{**given, **varying}, **options), varying)
     (gradient,) = pull_back(g)
     return ConvGradient(gradient.get("x"), gradient.get("w"), _bias_gradient(g) if "bias" in parts else None)
 
 
+def _result(layer: Layer, x: Operand, w: Operand) -> jax.ShapeDtypeStruct:
+    """The layer's result as a shape and dtype, once all options are right."""
+    layer.result_type(x, w)
+    return jax.eval_shape(lambda x, w: correlate(x, w, layer), x, w)
+
+
 def _transposed(
-    layer: Layer,
-    correlate: Callable[[Any, Any], jax.Array],
-    x: Operand,
-    w: Operand,
+    layer: Layer, x: Operand, w: Operand, g: jax.Array, parts: frozenset[Wrt]
+) -> tuple[jax.Array | None, jax.Array | None]:
+    """The gradients in x and w, each where it is asked for. Of an operand that is not given only the shape is read."""
+    operands = {"x": x, "w": w}
+    arrays = {name: operand for name, operand in operands.items() if isinstance(operand, jax.Array)}
+    shapes = tuple((name, operand) for name, operand in operands.items() if name not in arrays)
+    return _pulled_back(arrays, g, layer, shapes, parts)
+
+
+@functools.partial(jax.jit, static_argnums=(2, 3, 4), inline=True)
+def _pulled_back(
+    arrays: dict[str, jax.Array],
     g: jax.Array,
-    shape: tuple[int, ...],
+    layer: Layer,
+    shapes: tuple[tuple[str, jax.ShapeDtypeStruct], ...],
     parts: frozenset[Wrt],
-) -> ConvGradient:
-    """The gradient of `correlate`, whose result has that shape, by transposing it in each part."""
-    layer.check_operands(x, w)
-    _check_cotangent(g, shape, layer.result_type(x.dtype))
-    by_input = by_kernel = bias = None
+) -> tuple[jax.Array | None, jax.Array | None]:
+    operands: dict[str, Any] = {**arrays, **dict(shapes)}
+    x, w = operands["x"], operands["w"]
+    by_input = by_kernel = None
     if "input" in parts:
-        (by_input,) = jax.linear_transpose(lambda x: correlate(x, w), x)(g)
+        (by_input,) = jax.linear_transpose(lambda x: correlate(x, w, layer), x)(g)
     if "kernel" in parts:
-        (by_kernel,) = jax.linear_transpose(lambda w: correlate(x, w), w)(g)
-    if "bias" in parts:
-        bias = _bias_gradient(g)
-    return ConvGradient(by_input, by_kernel, bias)
+        (by_kernel,) = jax.linear_transpose(lambda w: correlate(x, w, layer), w)(g)
+    return by_input, by_kernel
 
 
 def _bias_gradient(g: jax.Array) -> jax.Array:
@@ -336,12 +363,47 @@ def _check_given(x: ArrayLike | None, w: ArrayLike | None, parts: frozenset[Wrt]
         raise ValueError('`x` must be given where "kernel" is in `wrt`, but was None')
 
 
+def _operands(x: Any, w: Any, g: jax.Array, groups: int, input_size: Any, window: Any) -> tuple[Any, Any]:
+    """x and w, or of one that is not given its shape."""
+    image, kernel, rank = _shaped("x", x), _shaped("w", w), g.ndim - 2
+    sizes = _stands_for("input_size", input_size, "x", image, rank)
+    taps = _stands_for("window", window, "w", kernel, rank)
+    if image is None:
+        depth, dtype = (*kernel.shape, 0, 0)[rank], kernel.dtype
+        image = jax.ShapeDtypeStruct((g.shape[0], *sizes, depth * groups), dtype)
+    if kernel is None:
+        check_groups("feature_group_count", groups, image.shape[-1])
+        kernel = jax.ShapeDtypeStruct((*taps, image.shape[-1] // groups, g.shape[-1]), image.dtype)
+    return image, kernel
+
+
 def _stands_for(name: str, value: Any, operand_name: str, operand: Any, rank: int) -> tuple[int, ...]:
     """The sizes that are given where an operand is not, and only there."""
     if (operand is None) == (value is None):
         rule = "given where" if operand is None else "None unless"
         raise ValueError(f"`{name}` must be {rule} `{operand_name}` is None, but was {value}")
     return () if value is None else per_axis(name, value, rank, least=0)
+
+
+def _smallest_operands(g: jax.Array, groups: int, preferred_element_type: Any) -> tuple[Operand, Operand]:
+    """One pixel and one tap with the outputs of g: where operands are not needed, the options are checked on these."""
+    check_groups("feature_group_count", groups, g.shape[-1])
+    ones, dtype = (1,) * (g.ndim - 2), _dtype_of_operands(g, preferred_element_type)
+    image = jax.ShapeDtypeStruct((1, *ones, groups), dtype)
+    return image, jax.ShapeDtypeStruct((*ones, 1, g.shape[-1]), dtype)
+
+
+def _dtype_of_operands(g: jax.Array, preferred_element_type: Any) -> Any:
+    """A dtype that operands may have whose result is to have that of g."""
+    known = preferred_element_type is not None and jnp.issubdtype(preferred_element_type, jnp.floating)
+    return jnp.dtype(preferred_element_type) if known else g.dtype
+
+
+def _check_sizes(rank: int, **sizes: Any) -> None:
+    """Sizes that are not needed, which must be sizes all the same."""
+    for name, value in sizes.items():
+        if value is not None:
+            per_axis(name, value, rank, least=0)
 
 
 def _shaped(name: str, operand: ArrayLike | None) -> Any:

@@ -1,20 +1,21 @@
 """Where elements stand: sub-pixels as channels, and the kernels of other libraries' transposed convolutions."""
 
+from __future__ import annotations
+
 import math
-from collections.abc import Sequence
 from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jbnn._arguments import as_index, check_groups
-from jbnn._shapes import per_axis
+from jbnn._arguments import as_array, as_index, check_groups
+from jbnn._shapes import Sizes, check_image, per_axis
 
 Order = Literal["dcr", "crd"]
 
 
-def depth_to_space(x: ArrayLike, block: int | Sequence[int], *, order: Order = "dcr") -> jax.Array:
+def depth_to_space(x: ArrayLike, block: Sizes, *, order: Order = "dcr") -> jax.Array:
     """Channels become pixels: the output of a sub-pixel convolution.
 
     With r the block, in two dimensions and C' = C/r²:
@@ -33,7 +34,7 @@ def depth_to_space(x: ArrayLike, block: int | Sequence[int], *, order: Order = "
       (N, *S·block, C / prod(block)) in the dtype of x.
 
     Raises:
-      TypeError: `block` is not of integers.
+      TypeError: `block` is not of integers, or x has a dtype that JAX would narrow.
       ValueError: the block does not divide C; x has another rank; unknown order.
 
     Gradient: JAX's own, which is `space_to_depth`.
@@ -48,7 +49,7 @@ def depth_to_space(x: ArrayLike, block: int | Sequence[int], *, order: Order = "
       Shi et al., Real-Time Single Image and Video Super-Resolution, 2016. https://arxiv.org/abs/1609.05158
       `MPSCNNSubPixelConvolutionDescriptor`.
     """
-    x = jnp.asarray(x)
+    x = _as_given("x", x)
     block = _checked(x, block, order)
     rank, pieces = len(block), math.prod(block)
     n, *sizes, channels = x.shape
@@ -64,7 +65,7 @@ def depth_to_space(x: ArrayLike, block: int | Sequence[int], *, order: Order = "
     return x.transpose(0, *axes, last).reshape(n, *(s * b for s, b in zip(sizes, block, strict=True)), depth)
 
 
-def space_to_depth(x: ArrayLike, block: int | Sequence[int], *, order: Order = "dcr") -> jax.Array:
+def space_to_depth(x: ArrayLike, block: Sizes, *, order: Order = "dcr") -> jax.Array:
     """Pixels become channels: the inverse of `depth_to_space`, and its gradient.
 
     Args:
@@ -76,7 +77,7 @@ def space_to_depth(x: ArrayLike, block: int | Sequence[int], *, order: Order = "
       (N, *S/block, C·prod(block)) in the dtype of x.
 
     Raises:
-      TypeError: `block` is not of integers.
+      TypeError: `block` is not of integers, or x has a dtype that JAX would narrow.
       ValueError: the block does not divide *S; x has another rank; unknown order.
 
     Gradient: JAX's own, which is `depth_to_space`.
@@ -86,7 +87,7 @@ def space_to_depth(x: ArrayLike, block: int | Sequence[int], *, order: Order = "
       >>> print(jbnn.convolution.space_to_depth(x, 2)[0, 0, 0])
       [0. 1. 2. 3.]
     """
-    x = jnp.asarray(x)
+    x = _as_given("x", x)
     block = _checked(x, block, order)
     rank, pieces = len(block), math.prod(block)
     n, *sizes, channels = x.shape
@@ -118,7 +119,7 @@ def transpose_kernel(w: ArrayLike, *, feature_group_count: int = 1) -> jax.Array
       The kernel (*K, C/G, O) of its transpose, from C to O channels.
 
     Raises:
-      TypeError: `feature_group_count` is not an integer.
+      TypeError: `feature_group_count` is not an integer, or w has a dtype that JAX would narrow.
       ValueError: it does not divide C, or w has another rank.
 
     Gradient: JAX's own.
@@ -130,7 +131,7 @@ def transpose_kernel(w: ArrayLike, *, feature_group_count: int = 1) -> jax.Array
        [2. 3.]
        [0. 1.]]
     """
-    w = jnp.asarray(w)
+    w = _as_given("w", w)
     if not 3 <= w.ndim <= 5:
         raise ValueError(f"`w` must have shape (*K, O/G, C) with one to three window axes, but has shape {w.shape}")
     groups = as_index("feature_group_count", feature_group_count)
@@ -140,9 +141,13 @@ def transpose_kernel(w: ArrayLike, *, feature_group_count: int = 1) -> jax.Array
     return jnp.moveaxis(w, -1, -3).swapaxes(-1, -2).reshape(*window, channels // groups, groups * depth)
 
 
-def _checked(x: jax.Array, block: int | Sequence[int], order: Order) -> tuple[int, ...]:
-    if not 3 <= x.ndim <= 5:
-        raise ValueError(f"`x` must have shape (N, *S, C) with one to three spatial axes, but has shape {x.shape}")
+def _as_given(name: str, value: ArrayLike) -> jax.Array:
+    """An array of any dtype that JAX holds as it is: elements are moved here, and never changed."""
+    return as_array(name, value, lambda _: True, "have a dtype that JAX holds")
+
+
+def _checked(x: jax.Array, block: Sizes, order: Order) -> tuple[int, ...]:
+    check_image("x", x)
     if order not in get_args(Order):
         raise ValueError(f'`order` must be "dcr" or "crd", but was {order!r}')
     return per_axis("block", block, x.ndim - 2)

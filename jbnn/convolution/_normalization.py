@@ -1,13 +1,19 @@
 """Normalization across channels, a sibling of the convolutions in MPS."""
 
+from __future__ import annotations
+
 import functools
+import numbers
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
 
-from jbnn._arguments import as_float, as_index, at_least_float32
+from jbnn._arguments import as_float, as_index, at_least_float32, real_scalar
+
+# So few are added one by one, which is as fast as by doubling.
+_FEW = 8
 
 
 def cross_channel_normalization(
@@ -51,16 +57,50 @@ def cross_channel_normalization(
     size = as_index("kernel_size", kernel_size)
     if size < 1:
         raise ValueError(f"`kernel_size` must be positive, but was {kernel_size}")
+    given, dtype = {"alpha": alpha, "beta": beta, "delta": delta}, at_least_float32(x.dtype)
+    constants = tuple((name, value) for name, value in given.items() if isinstance(value, numbers.Real))
+    arrays = {name: real_scalar(name, value, dtype) for name, value in given.items() if name not in dict(constants)}
+    return _normalized(x, arrays, constants, size)
+
+
+@functools.partial(jax.jit, static_argnames=("constants", "size"), inline=True)
+def _normalized(
+    x: jax.Array, arrays: dict[str, jax.Array], constants: tuple[tuple[str, float], ...], size: int
+) -> jax.Array:
+    """The formula; Python's numbers are constants of the program."""
     z = x.astype(at_least_float32(x.dtype))
-    numbers = {name: jnp.asarray(value) for name, value in (("alpha", alpha), ("beta", beta), ("delta", delta))}
-    for name, value in numbers.items():
-        if not (jnp.issubdtype(value.dtype, jnp.floating) or jnp.issubdtype(value.dtype, jnp.integer)):
-            raise TypeError(f"`{name}` must be real, but has dtype {value.dtype}")
-        if value.ndim:
-            raise ValueError(f"`{name}` must be a scalar, but has shape {value.shape}")
-    alpha, beta, delta = (value.astype(z.dtype) for value in numbers.values())
-    # A sum of slices: `lax.reduce_window` over one axis of four at most is all that jax-metal has.
-    squares = jnp.pad(z * z, [(0, 0)] * (z.ndim - 1) + [(size // 2, (size - 1) // 2)])
-    neighbours = [lax.slice_in_dim(squares, i, i + z.shape[-1], axis=-1) for i in range(size)]
-    strength = delta + alpha / size * functools.reduce(lax.add, neighbours)
+    alpha, beta, delta = (
+        arrays[name] if name in arrays else real_scalar(name, dict(constants)[name], z.dtype)
+        for name in ("alpha", "beta", "delta")
+    )
+    strength = delta + alpha / size * _sum_of_neighbours(z * z, size // 2, (size - 1) // 2)
     return (z / strength**beta).astype(x.dtype)
+
+
+def _sum_of_neighbours(x: jax.Array, below: int, above: int) -> jax.Array:
+    """Each channel's sum over so many channels below it and above it.
+
+    Sums of 1, 2, 4, … channels are made, each of two of the one before, and those that the binary digits of the window
+    name are joined: log2(window) additions, and nothing is ever subtracted, as a difference of cumulative sums would,
+    which cancels and spreads NaN. (`lax.reduce_window` reads the whole window for every channel, and jax-metal has it
+    for four axes only.)
+    """
+    channels = x.shape[-1]
+    below, above = (min(n, max(channels - 1, 0)) for n in (below, above))  # further away all is zero
+    x, window = jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(below, above)]), below + above + 1
+
+    def from_channel(sums: jax.Array, first: int) -> jax.Array:
+        return lax.slice_in_dim(sums, first, first + channels, axis=-1)
+
+    if window <= _FEW:
+        return functools.reduce(lax.add, (from_channel(x, i) for i in range(window)))
+    parts, first, width = [], 0, 1
+    while True:  # x[…, i] is the sum of the `width` padded channels from i
+        if window & width:
+            parts.append(from_channel(x, first))
+            first += width
+        if 2 * width > window:
+            return functools.reduce(lax.add, parts)
+        ends = x.shape[-1] - width
+        x = lax.slice_in_dim(x, 0, ends, axis=-1) + lax.slice_in_dim(x, width, ends + width, axis=-1)
+        width *= 2

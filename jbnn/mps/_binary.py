@@ -1,19 +1,23 @@
 """`MPSCNNBinaryConvolution` and `MPSCNNBinaryFullyConnected`, which train here."""
 
-import jax
-import jax.numpy as jnp
-from jax.typing import ArrayLike
+from __future__ import annotations  # `help` then shows `ArrayLike`, and not the types that it stands for
 
-from jbnn._arguments import as_float, at_least_float32
+from typing import Any
+
+import jax
+from jax.typing import ArrayLike, DTypeLike
+
+from jbnn._arguments import as_float, at_least_float32, real_scalar
 from jbnn._binary import binary_conv
 from jbnn._options import Mode, Quantizer
-from jbnn.mps._borders import with_borders
+from jbnn.mps._borders import edge_name, with_borders
 from jbnn.mps._descriptor import ConvolutionDescriptor
 from jbnn.mps._destination import Position, Rectangle, as_destination, into
 from jbnn.mps._enums import BinaryConvolutionFlags, BinaryConvolutionType, EdgeMode, as_member
 from jbnn.mps._finish import folded, to_pixels
-from jbnn.mps._placement import Padding, Placement, place
-from jbnn.mps._source import DataSource, bias, binary_kernel, check_source
+from jbnn.mps._padding import check_known
+from jbnn.mps._placement import Padding, place
+from jbnn.mps._source import DataSource, bias, binary_kernel, check_source, floats, own_dtype
 from jbnn.quantizers import ste_sign
 
 _MODES: dict[BinaryConvolutionType, Mode] = {
@@ -45,17 +49,22 @@ def binary_convolution(
 ) -> jax.Array:
     """`MPSCNNBinaryConvolution`: its arithmetic, and a gradient, which MPS has not.
 
-        z    = (x + input_bias_terms)·input_scale_terms      x with its border
-        a, B = the signs of z and of the weights, ±1, or bits under AND; BINARY_WEIGHTS: a = z
-        out  = neuron(correlation of a with B · scale · beta + bias)
+        z   = (x + input_bias_terms)·input_scale_terms, where x has a border
+        a   = sign(z) in {-1, +1}               under XNOR
+              (sign(z) + 1)/2 in {0, 1}         under AND
+              z                                 under BINARY_WEIGHTS
+        B   = the weights, in {0, 1} under AND, else in {-1, +1}
+        u   = correlation of a with B
+        out = neuron(u·scale·beta + bias)
 
-    The two initialisers: with `scale_value` that is the scale, the bias is the source's, and there are no input terms.
-    Without, the four terms hold, None being 0 or 1, and the source's bias is not used.
+    MPS makes such a layer in one of two ways. Given `scale_value`, that number is the scale, the bias is the source's,
+    and there are no input terms. Else scale, bias and the input's are the four arrays of terms, where None stands for
+    1 in a scale and for 0 in a bias, and the source's bias is ignored.
 
-    The border is literal: a tap outside the image is 0 (or the nearest pixel, CLAMP) before the input terms, so under
-    XNOR it is ±1, and +1 without input terms; beta takes its mean from the same bordered image. That is a reading of
-    Apple's pages, which leave it open; it was not compared with a Mac. `jbnn.binary_conv` has borders that contribute
-    nothing.
+    The border is pixels of value 0 around x (or copies of the nearest pixel, with CLAMP). They go through the input
+    terms and the sign like others, so under XNOR a tap outside the image reads +1 or -1, and without input terms +1;
+    beta averages over them too. Apple's pages leave this open, and no Mac was at hand to compare with. The border of
+    `jbnn.binary_conv` contributes nothing instead.
 
     Where it reads and writes: by `padding`; or as MPS's kernels do, by `offset`, `clip` and `destination`. Given
     neither, as MPS's default policy, `PaddingMethod.SIZE_SAME`.
@@ -89,7 +98,8 @@ def binary_convolution(
     Raises:
       TypeError: a dtype is wrong, or `source.weights` are not what `source.data_type` declares.
       ValueError: the source contradicts its descriptor; terms of the wrong length; both initialisers at once;
-        `padding` together with `offset`, `clip` or `destination`; a rectangle outside the destination.
+        `padding` together with `offset`, `clip` or `destination`; a rectangle outside the destination; an image whose
+        rows or columns are symbols.
       NotImplementedError: as in `jbnn.binary_conv`.
 
     Gradient: in x, latent weights, the bias and all terms, as in `jbnn.binary_conv`; through border and beta too.
@@ -111,22 +121,30 @@ def binary_convolution(
       https://developer.apple.com/documentation/metalperformanceshaders/mpscnnbinaryconvolution
     """
     x = as_float("x", x)
-    descriptor = check_source(x, source)
+    descriptor = check_source(source, x.shape)
+    check_known(x.shape[1:3])
     target = as_destination(destination, x, descriptor)
     placement = place(x.shape[1:3], descriptor, padding=padding, offset=offset, clip=clip, destination=target)
-    return _binary(
-        x,
+    options = _options(
         source,
-        placement,
-        target,
-        edge_mode,
-        type=type,
-        flags=flags,
-        scale_value=scale_value,
-        terms=(output_bias_terms, output_scale_terms, input_bias_terms, input_scale_terms),
-        quantizers=(input_quantizer, kernel_quantizer),
-        implementation=implementation,
+        at_least_float32(x.dtype),
+        type,
+        flags,
+        scale_value,
+        output_bias_terms=output_bias_terms,
+        output_scale_terms=output_scale_terms,
+        input_bias_terms=input_bias_terms,
+        input_scale_terms=input_scale_terms,
     )
+    y = binary_conv(
+        with_borders(x, placement.pairs, edge_name(edge_mode)),
+        binary_kernel(source),
+        input_quantizer=input_quantizer,
+        kernel_quantizer=kernel_quantizer,
+        implementation=implementation,
+        **options,
+    )
+    return into(target, to_pixels(y, descriptor), placement.origin)
 
 
 def binary_fully_connected(
@@ -188,110 +206,88 @@ def binary_fully_connected(
       https://developer.apple.com/documentation/metalperformanceshaders/mpscnnbinaryfullyconnected
     """
     x = as_float("x", x)
-    descriptor = check_source(x, source)
-    _check_fully_connected(x, descriptor)
-    return _binary(
-        x,
+    _check_fully_connected(x.shape, check_source(source, x.shape))
+    options = _options(
         source,
-        Placement(((0, 0), (0, 0))),
-        None,
-        EdgeMode.ZERO,
-        type=type,
-        flags=flags,
-        scale_value=scale_value,
-        terms=(output_bias_terms, output_scale_terms, input_bias_terms, input_scale_terms),
-        quantizers=(input_quantizer, kernel_quantizer),
+        at_least_float32(x.dtype),
+        type,
+        flags,
+        scale_value,
+        output_bias_terms=output_bias_terms,
+        output_scale_terms=output_scale_terms,
+        input_bias_terms=input_bias_terms,
+        input_scale_terms=input_scale_terms,
+    )
+    return binary_conv(
+        x,
+        binary_kernel(source),
+        input_quantizer=input_quantizer,
+        kernel_quantizer=kernel_quantizer,
         implementation=implementation,
+        **options,
     )
 
 
-def _binary(
-    x: jax.Array,
+def _options(
     source: DataSource,
-    placement: Placement,
-    destination: jax.Array | None,
-    edge_mode: EdgeMode | int,
-    *,
+    dtype: DTypeLike,
     type: BinaryConvolutionType | int,
     flags: BinaryConvolutionFlags | int,
     scale_value: ArrayLike | None,
-    terms: tuple[ArrayLike | None, ...],
-    quantizers: tuple[Quantizer, Quantizer],
-    implementation: str | None,
-) -> jax.Array:
-    descriptor = source.descriptor
+    **terms: ArrayLike | None,
+) -> dict[str, Any]:
+    """What `binary_conv` is asked for, of an image whose border is made."""
+    d = source.descriptor
     mode = _MODES[as_member("type", type, BinaryConvolutionType)]
     flags = as_member("flags", flags, BinaryConvolutionFlags)
-    w = binary_kernel(source)
-    scale, output_bias, input_bias, input_scale = _initialised(source, scale_value, *terms)
-    if descriptor.batch_normalization is not None:
-        dtype = at_least_float32(x.dtype)
-        scale, output_bias = folded(descriptor.batch_normalization, scale, output_bias, dtype)
-    y = binary_conv(
-        with_borders(x, placement.pairs, edge_mode),
-        w,
-        mode=mode,
-        window_strides=descriptor.window_strides,
-        padding="VALID",
-        rhs_dilation=descriptor.rhs_dilation,
-        feature_group_count=descriptor.feature_group_count,
-        input_bias=input_bias,
-        input_scale=input_scale,
-        scale=scale,
-        bias=output_bias,
-        beta_scaling=bool(flags & BinaryConvolutionFlags.USE_BETA_SCALING),
-        activation=descriptor.fused_neuron.activation,
-        input_quantizer=quantizers[0],
-        kernel_quantizer=quantizers[1],
-        implementation=implementation,
-    )
-    return into(destination, to_pixels(y, descriptor), placement.origin)
+    scale, output_bias, input_bias, input_scale = _affines(source, dtype, scale_value, terms)
+    if d.batch_normalization is not None:
+        scale, output_bias = folded(d.batch_normalization, scale, output_bias, dtype)
+    return {
+        "mode": mode,
+        "window_strides": d.window_strides,
+        "padding": "VALID",
+        "rhs_dilation": d.rhs_dilation,
+        "feature_group_count": d.feature_group_count,
+        "input_bias": input_bias,
+        "input_scale": input_scale,
+        "scale": scale,
+        "bias": output_bias,
+        "beta_scaling": bool(flags & BinaryConvolutionFlags.USE_BETA_SCALING),
+        "activation": d.fused_neuron.activation,
+    }
 
 
-def _initialised(
-    source: DataSource,
-    scale_value: ArrayLike | None,
-    output_bias: ArrayLike | None,
-    output_scale: ArrayLike | None,
-    input_bias: ArrayLike | None,
-    input_scale: ArrayLike | None,
+def _affines(
+    source: DataSource, dtype: DTypeLike, scale_value: ArrayLike | None, terms: dict[str, ArrayLike | None]
 ) -> tuple[jax.Array | None, ...]:
-    """Scale, bias, input bias and input scale by one of MPS's two initialisers."""
+    """Scale, bias, input bias and input scale, in one of MPS's two ways."""
     inputs, outputs = source.descriptor.input_feature_channels, source.descriptor.output_feature_channels
-    terms = {
-        "output_scale_terms": _terms("output_scale_terms", output_scale, outputs, "O"),
-        "output_bias_terms": _terms("output_bias_terms", output_bias, outputs, "O"),
-        "input_bias_terms": _terms("input_bias_terms", input_bias, inputs, "C"),
-        "input_scale_terms": _terms("input_scale_terms", input_scale, inputs, "C"),
+
+    def term(name: str, size: int, letter: str) -> jax.Array | None:
+        value = terms[name]
+        return None if value is None else floats(name, value, size, letter)
+
+    given = {
+        "output_scale_terms": term("output_scale_terms", outputs, "O"),
+        "output_bias_terms": term("output_bias_terms", outputs, "O"),
+        "input_bias_terms": term("input_bias_terms", inputs, "C"),
+        "input_scale_terms": term("input_scale_terms", inputs, "C"),
     }
     if scale_value is None:
-        return tuple(terms.values())
-    for name, value in terms.items():
+        return tuple(given.values())
+    for name, value in given.items():
         if value is not None:
-            raise ValueError(f"`{name}` must be None with `scale_value`: they belong to two initialisers")
-    scale = jnp.asarray(scale_value)
-    if scale.shape != ():
-        raise ValueError(f"`scale_value` must be a scalar, but has shape {scale.shape}")
-    return scale, bias(source), None, None
+            raise ValueError(f"`{name}` must be None where `scale_value` is given, and the other way round")
+    return real_scalar("scale_value", scale_value, own_dtype(scale_value, dtype)), bias(source), None, None
 
 
-def _terms(name: str, value: ArrayLike | None, size: int, letter: str) -> jax.Array | None:
-    if value is None:
-        return None
-    value = jnp.asarray(value)
-    if not jnp.issubdtype(value.dtype, jnp.floating):
-        raise TypeError(f"`{name}` must have a floating dtype, but has dtype {value.dtype}")
-    if value.shape != (size,):
-        raise ValueError(f"`{name}` must have shape ({letter},) = ({size},), but has shape {value.shape}")
-    return value
-
-
-def _check_fully_connected(x: jax.Array, descriptor: ConvolutionDescriptor) -> None:
+def _check_fully_connected(image: tuple[int, ...], descriptor: ConvolutionDescriptor) -> None:
     """A fully connected layer has a window that is the image, and nothing else."""
-    if x.shape[1:3] != descriptor.window:
+    if image[1:3] != descriptor.window:
         raise ValueError(
             f"`x` must have the size of the window, {descriptor.window}, in a fully connected layer, "
-            f"but has shape {x.shape}"
+            f"but has shape {image}"
         )
     for name in ("stride_in_pixels_x", "stride_in_pixels_y", "dilation_rate_x", "dilation_rate_y", "groups"):
         if getattr(descriptor, name) != 1:

@@ -7,29 +7,33 @@ say: it is ignored on reading and written 0.
 MPS hands blobs over as pointers, so a blob may be flat here, or have its shape.
 """
 
+from __future__ import annotations
+
+import math
 from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike, DTypeLike
 
+from jbnn._arguments import as_array, as_kernel, as_words
 from jbnn._bits import WORD, pack, unpack, words_per_group
-from jbnn.mps._descriptor import ConvolutionDescriptor
+from jbnn.mps._descriptor import ConvolutionDescriptor, check_descriptor
 
 
 def pack_weights(w: ArrayLike) -> jax.Array:
     """Packs a kernel into MPS's binary weights.
 
     Args:
-      w: a latent or ±1 kernel (kH, kW, C/G, O), floating; or its `uint32` words (kH, kW, ceil(C/G/32), O) from
-        `pack(w, axis=-2)`, which are moved as they are.
+      w: a latent or ±1 kernel (kH, kW, C/G, O); float32, bfloat16 or float16 (float64 under
+        x64); or its `uint32` words (kH, kW, ceil(C/G/32), O) from `pack(w, axis=-2)`, which are moved as they are.
 
     Returns:
       `uint32` (O, kH, kW, ceil(C/G/32)), in C order; `np.asarray(blob).tobytes()` is what an MPS data source returns
       as its weights. A bit is 1 where not w < 0.
 
     Raises:
-      TypeError: w is neither floating nor `uint32`.
+      TypeError: w is neither of these dtypes nor `uint32`.
       ValueError: w has not four axes.
 
     Example:
@@ -41,8 +45,8 @@ def pack_weights(w: ArrayLike) -> jax.Array:
       The layout is that of `MPSCNNBinaryConvolution`'s weights.
       https://developer.apple.com/documentation/metalperformanceshaders/mpscnnbinaryconvolution
     """
-    w = jnp.asarray(w)
-    _check_kernel(w, " or, packed, uint32", jnp.uint32)
+    w = as_kernel(w)
+    _check_kernel(w)
     return _outputs_first(w if w.dtype == jnp.uint32 else pack(w, axis=-2))
 
 
@@ -71,13 +75,11 @@ def unpack_weights(
       >>> print(jbnn.mps.unpack_weights(jnp.array([0xFFFFFFFB], jnp.uint32), d)[0, 0, :, 0])
       [ 1.  1. -1.]
     """
+    check_descriptor("descriptor", descriptor)
     dtype = jnp.dtype(dtype)
     if not (dtype == jnp.uint32 or jnp.issubdtype(dtype, jnp.floating)):
         raise TypeError(f"`dtype` must be floating or uint32, but was {dtype}")
-    weights = jnp.asarray(weights)
-    if weights.dtype != jnp.uint32:
-        raise TypeError(f"`weights` must hold words of dtype uint32, but has dtype {weights.dtype}")
-    words = _outputs_last(shaped("weights", weights, descriptor.words_shape))
+    words = _outputs_last(shaped("weights", as_words("weights", weights), descriptor.words_shape))
     signs = unpack(words, descriptor.weights_shape[-1], axis=-2, dtype=jnp.float32 if dtype == jnp.uint32 else dtype)
     return pack(signs, axis=-2) if dtype == jnp.uint32 else signs
 
@@ -106,7 +108,9 @@ def kernel_from_weights(weights: ArrayLike, descriptor: ConvolutionDescriptor) -
       [[1. 3.]
        [2. 4.]]
     """
-    return _outputs_last(shaped("weights", jnp.asarray(weights), descriptor.weights_shape))
+    check_descriptor("descriptor", descriptor)
+    weights = as_array("weights", weights, lambda _: True, "have a dtype that JAX holds")
+    return _outputs_last(shaped("weights", weights, descriptor.weights_shape))
 
 
 def weights_from_kernel(w: ArrayLike) -> jax.Array:
@@ -128,8 +132,8 @@ def weights_from_kernel(w: ArrayLike) -> jax.Array:
       >>> print(jbnn.mps.weights_from_kernel(jnp.ones((5, 3, 16, 8))).shape)
       (8, 5, 3, 16)
     """
-    w = jnp.asarray(w)
-    _check_kernel(w, "")
+    w = as_array("w", w, lambda dtype: jnp.issubdtype(dtype, jnp.floating), "have a floating dtype")
+    _check_kernel(w)
     return _outputs_first(w)
 
 
@@ -183,10 +187,8 @@ def weights_from_dense_words(words: ArrayLike, descriptor: ConvolutionDescriptor
       [1 1 1 7]
     """
     _check_no_groups(descriptor)
-    words = jnp.asarray(words)
+    words = as_words("words", words)
     outputs, height, width, depth = descriptor.weights_shape
-    if words.dtype != jnp.uint32:
-        raise TypeError(f"`words` must hold words of dtype uint32, but has dtype {words.dtype}")
     expected = (words_per_group(height * width * depth), outputs)
     if words.shape != expected:
         raise ValueError(
@@ -198,9 +200,7 @@ def weights_from_dense_words(words: ArrayLike, descriptor: ConvolutionDescriptor
 
 def shaped(name: str, weights: jax.Array, shape: Sequence[int]) -> jax.Array:
     """A blob, flat or in its shape, in its shape."""
-    shape, size = tuple(shape), 1
-    for n in shape:
-        size *= n
+    shape, size = tuple(shape), math.prod(shape)
     if weights.shape not in (shape, (size,)):
         raise ValueError(
             f"`{name}` must have {size} elements, flat or in the shape (O, kH, kW, depth) = {shape} that the "
@@ -217,14 +217,13 @@ def _outputs_last(weights: jax.Array) -> jax.Array:
     return jnp.moveaxis(weights, 0, -1)
 
 
-def _check_kernel(w: jax.Array, otherwise: str, *others: DTypeLike) -> None:
-    if not (jnp.issubdtype(w.dtype, jnp.floating) or w.dtype in others):
-        raise TypeError(f"`w` must have a floating dtype{otherwise}, but has dtype {w.dtype}")
+def _check_kernel(w: jax.Array) -> None:
     if w.ndim != 4:
         raise ValueError(f"`w` must have shape (kH, kW, C / groups, O), but has shape {w.shape}")
 
 
 def _check_no_groups(descriptor: ConvolutionDescriptor) -> None:
+    check_descriptor("descriptor", descriptor)
     if descriptor.feature_group_count != 1:
         raise ValueError(
             f"`descriptor` must be of one group in a fully connected layer, but has {descriptor.feature_group_count}"

@@ -6,15 +6,30 @@ keeps in its descriptors (PReLU's slopes, batch normalisation) are therefore tup
 
 import dataclasses
 import functools
-import operator
+import math
+import numbers
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 
 from jbnn import activations
+from jbnn._arguments import as_index
+from jbnn._bits import words_per_group
 from jbnn.mps._enums import NeuronType, as_member
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1), inline=True)
+def constants(values: float | tuple[float, ...], dtype: DTypeLike) -> jax.Array:
+    """Numbers of a descriptor as an array: constants of a program, so that nothing has to be moved to the device."""
+    return jnp.asarray(values, dtype)
+
+
+def _prelu(x: jax.Array, slopes: tuple[float, ...]) -> jax.Array:
+    return activations.prelu(x, constants(slopes, x.dtype))
+
 
 # The function of each neuron, and how MPS's parameters a, b and c are called there: by the same names.
 _NEURONS: dict[NeuronType, tuple[Callable[..., jax.Array], str]] = {
@@ -28,7 +43,7 @@ _NEURONS: dict[NeuronType, tuple[Callable[..., jax.Array], str]] = {
     NeuronType.SOFT_PLUS: (activations.soft_plus, "ab"),
     NeuronType.SOFT_SIGN: (activations.soft_sign, ""),
     NeuronType.ELU: (activations.elu, "a"),
-    NeuronType.PRELU: (activations.prelu, ""),
+    NeuronType.PRELU: (_prelu, ""),
     NeuronType.RELUN: (activations.relun, "ab"),
     NeuronType.POWER: (activations.power, "abc"),
     NeuronType.EXPONENTIAL: (activations.exponential, "abc"),
@@ -36,6 +51,7 @@ _NEURONS: dict[NeuronType, tuple[Callable[..., jax.Array], str]] = {
     NeuronType.GELU: (activations.gelu, ""),
 }
 _REQUIRED = {NeuronType.LINEAR: "ab", NeuronType.RELUN: "a", NeuronType.POWER: "abc"}
+_WITH_A_BASE = NeuronType.EXPONENTIAL, NeuronType.LOGARITHM
 
 
 def _set(frozen: object, name: str, value: object) -> None:
@@ -44,32 +60,40 @@ def _set(frozen: object, name: str, value: object) -> None:
 
 
 def _at_least(least: int, name: str, value: int) -> int:
-    try:
-        value = operator.index(value)
-    except TypeError:
-        raise TypeError(f"`{name}` must be an integer, but was {value!r}") from None
+    value = as_index(name, value)
     if value < least:
         raise ValueError(f"`{name}` must be at least {least}, but was {value}")
     return value
 
 
-def _real(name: str, value: float) -> float:
+def _real(name: str, value: object) -> float:
+    """A number as Python's; every NaN as one object, which Python's tuples then hold to be equal to itself."""
+    if not isinstance(value, numbers.Real):
+        value = _known(name, value, 0, "a number")[()]
     try:
-        return float(value)
-    except (TypeError, ValueError):
-        raise TypeError(f"`{name}` must be a number, but was {value!r}") from None
+        number = float(value)
+    except OverflowError:
+        raise TypeError(f"`{name}` must be a number that a float can hold, but was {value!r}") from None
+    return math.nan if math.isnan(number) else number
 
 
 def _reals(name: str, values: object) -> tuple[float, ...]:
-    if isinstance(values, jax.core.Tracer):
-        raise TypeError(f"`{name}` must be known while tracing, but was {values!r}")
-    array = np.asarray(values)
-    if array.ndim != 1 or not (jnp.issubdtype(array.dtype, jnp.floating) or jnp.issubdtype(array.dtype, jnp.integer)):
-        raise TypeError(f"`{name}` must be one row of numbers, but has shape {array.shape} and dtype {array.dtype}")
-    return tuple(map(float, array))
+    return tuple(_real(name, float(value)) for value in _known(name, values, 1, "one row of numbers"))
 
 
-@dataclasses.dataclass(frozen=True)
+def _known(name: str, value: object, ndim: int, what: str) -> np.ndarray:
+    """An array of numbers, of so many axes, that is not traced."""
+    if isinstance(value, jax.core.Tracer):
+        raise TypeError(f"`{name}` must be known while tracing, but was {value!r}")
+    array = np.asarray(value)
+    real = jnp.issubdtype(array.dtype, jnp.floating) or jnp.issubdtype(array.dtype, jnp.integer)
+    if array.ndim != ndim or not real:
+        was = f"has shape {array.shape} and dtype {array.dtype}" if array.ndim else f"was {value!r}"
+        raise TypeError(f"`{name}` must be {what}, but {was}")
+    return array
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class NeuronDescriptor:
     """`MPSNNNeuronDescriptor`: a neuron and its parameters.
 
@@ -85,7 +109,8 @@ class NeuronDescriptor:
 
     Raises:
       TypeError: a parameter is not a number.
-      ValueError: unknown neuron; a parameter is missing, or is none of this neuron's.
+      ValueError: unknown neuron; a parameter is missing, or is none of this neuron's; c of EXPONENTIAL or LOGARITHM is
+        neither positive nor -1.
 
     Example:
       >>> relu6 = jbnn.mps.NeuronDescriptor(jbnn.mps.NeuronType.RELUN, a=0.0, b=6.0)
@@ -115,7 +140,18 @@ class NeuronDescriptor:
             raise ValueError(f"`prelu` must be {what}, but was {self.prelu!r}")
         if self.prelu is not None:
             _set(self, "prelu", _reals("prelu", self.prelu))
+        if kind in _WITH_A_BASE and self.c is not None and not (self.c > 0 or self.c == -1):
+            raise ValueError(f"`c` of a {kind.name} neuron must be a positive base, or -1 for e, but was {self.c!r}")
         _set(self, "type", kind)
+
+    # As dataclasses have it, but of tuples on every version of Python: those find a NaN in the same place equal.
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, NeuronDescriptor):
+            return NotImplemented
+        return dataclasses.astuple(self) == dataclasses.astuple(other)
+
+    def __hash__(self) -> int:
+        return hash(dataclasses.astuple(self))
 
     @property
     def activation(self) -> Callable[[jax.Array], jax.Array]:
@@ -125,7 +161,7 @@ class NeuronDescriptor:
         function, parameters = _NEURONS[self.type]
         given = {name: getattr(self, name) for name in parameters if getattr(self, name) is not None}
         if self.prelu is not None:
-            given["a"] = np.asarray(self.prelu)
+            given["slopes"] = self.prelu
         return functools.partial(function, **given) if given else function
 
 
@@ -286,4 +322,11 @@ class ConvolutionDescriptor:
     def words_shape(self) -> tuple[int, int, int, int]:
         """(O, kH, kW, ceil(C/G/32)), the shape of binary weights."""
         *shape, depth = self.weights_shape
-        return *shape, -(-depth // 32)  # type: ignore[return-value]  # mypy loses the length of `*shape`
+        return *shape, words_per_group(depth)  # type: ignore[return-value]  # mypy loses the length of `*shape`
+
+
+def check_descriptor(name: str, descriptor: object) -> ConvolutionDescriptor:
+    """A descriptor, and nothing that merely stands where one should."""
+    if not isinstance(descriptor, ConvolutionDescriptor):
+        raise TypeError(f"`{name}` must be a ConvolutionDescriptor, but was {descriptor!r}")
+    return descriptor

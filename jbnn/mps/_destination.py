@@ -1,13 +1,15 @@
 """Where a layer writes: MPS's clip rectangle in a destination image, without writing to anything."""
 
-import operator
+from __future__ import annotations
+
+import functools
 from collections.abc import Sequence
 
 import jax
-import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
 
+from jbnn._arguments import as_array, as_index
 from jbnn.mps._descriptor import ConvolutionDescriptor
 
 Position = tuple[int, int]
@@ -18,15 +20,14 @@ def as_destination(destination: ArrayLike | None, x: jax.Array, descriptor: Conv
     """A destination that a layer of x can write to."""
     if destination is None:
         return None
-    destination = jnp.asarray(destination)
+    must = f"have the dtype of `x`, {x.dtype}"
+    destination = as_array("destination", destination, lambda dtype: dtype == x.dtype, must)
     channels = descriptor.output_feature_channels // descriptor.sub_pixel_scale_factor**2
     if destination.ndim != 4 or (destination.shape[0], destination.shape[-1]) != (x.shape[0], channels):
         raise ValueError(
             f"`destination` must have shape (N, H, W, channels) with N = {x.shape[0]} and {channels} channels, "
             f"but has shape {destination.shape}"
         )
-    if destination.dtype != x.dtype:
-        raise TypeError(f"`destination` must have the dtype of `x`, {x.dtype}, but has dtype {destination.dtype}")
     return destination
 
 
@@ -62,15 +63,18 @@ def written(
 
 def into(destination: jax.Array | None, y: jax.Array, origin: Position) -> jax.Array:
     """The destination with y written at its place, or y."""
-    if destination is None:
-        return y
+    return y if destination is None else _updated(destination, y, origin)
+
+
+@functools.partial(jax.jit, static_argnames="origin", inline=True)
+def _updated(destination: jax.Array, y: jax.Array, origin: Position) -> jax.Array:
     return lax.dynamic_update_slice(destination, y, (0, *origin, 0))
 
 
 def integers(name: str, value: Sequence[int]) -> Position:
     """(rows, columns) of a caller."""
     try:
-        rows, columns = map(operator.index, value)
+        rows, columns = (as_index(name, number) for number in value)
     except (TypeError, ValueError):
         raise ValueError(f"`{name}` must hold (rows, columns), two integers each, but was {value!r}") from None
     return rows, columns

@@ -1,21 +1,30 @@
 """What follows a layer's sum and is common to binary and real ones: batch normalisation and sub-pixels."""
 
+from __future__ import annotations
+
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from jbnn._batch_norm import fold_batch_norm
 from jbnn.convolution import depth_to_space, space_to_depth
-from jbnn.mps._descriptor import BatchNormalization, ConvolutionDescriptor
+from jbnn.mps._descriptor import BatchNormalization, ConvolutionDescriptor, constants
 
 
 def folded(
     norm: BatchNormalization, scale: jax.Array | None, bias: jax.Array | None, dtype: DTypeLike
 ) -> tuple[jax.Array, jax.Array]:
     """Scale and bias with the batch normalisation in them, of numbers of `dtype`: scale·I and bias·I + J."""
-    mean, variance = jnp.asarray(norm.mean, dtype), jnp.asarray(norm.variance, dtype)
-    gamma, beta = (None if v is None else jnp.asarray(v, dtype) for v in (norm.gamma, norm.beta))
-    return fold_batch_norm(mean, variance, gamma, beta, epsilon=norm.epsilon, scale=scale, bias=bias)
+    gamma = (1.0,) * len(norm.mean) if norm.gamma is None else norm.gamma
+    return fold_batch_norm(
+        constants(norm.mean, dtype),
+        constants(norm.variance, dtype),
+        constants(gamma, dtype),
+        None if norm.beta is None else constants(norm.beta, dtype),
+        epsilon=constants(norm.epsilon, jnp.result_type(float)),
+        scale=scale,
+        bias=bias,
+    )
 
 
 def to_pixels(y: jax.Array, descriptor: ConvolutionDescriptor) -> jax.Array:

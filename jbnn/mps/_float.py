@@ -1,18 +1,20 @@
 """MPS's ordinary layers over `jbnn.convolution`: `MPSCNNConvolution`, its transpose, and its gradient."""
 
+from __future__ import annotations  # `help` then shows `ArrayLike`, and not the types that it stands for
+
 from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike, DTypeLike
 
-from jbnn._arguments import as_float, at_least_float32
+from jbnn._arguments import as_array, as_float, at_least_float32
 from jbnn._shapes import conv_geometry
 from jbnn.convolution import ConvGradient, conv, conv_gradient, conv_transpose
 from jbnn.mps._borders import edge_name
 from jbnn.mps._descriptor import ConvolutionDescriptor
 from jbnn.mps._destination import Position, Rectangle, as_destination, into
-from jbnn.mps._enums import AccumulatorPrecision, EdgeMode, GradientOption, as_member
+from jbnn.mps._enums import AccumulatorPrecision, DataType, EdgeMode, GradientOption, as_member
 from jbnn.mps._finish import folded, from_pixels, to_pixels
 from jbnn.mps._placement import Padding, Placement, place, place_transposed
 from jbnn.mps._source import DataSource, bias, check_source, real_kernel
@@ -69,11 +71,11 @@ def convolution(
       https://developer.apple.com/documentation/metalperformanceshaders/mpscnnconvolution
     """
     x = as_float("x", x)
-    descriptor = check_source(x, source)
+    descriptor = check_source(source, x.shape)
     target = as_destination(destination, x, descriptor)
     placement = place(x.shape[1:3], descriptor, padding=padding, offset=offset, clip=clip, destination=target)
-    w, b = _parameters(source, at_least_float32(x.dtype))
     dtype = _computed_in(x, source, accumulator_precision)
+    w, b = _parameters(source, at_least_float32(x.dtype))
     y = conv(
         x.astype(dtype),
         w.astype(dtype),
@@ -110,8 +112,9 @@ def convolution_transpose(
     Args:
       x: (N, H, W, C), floating.
       source: as in `convolution`.
-      padding: a `PaddingMethod`, SIZE_SAME by default: (n - 1)·S + 1 + s·(K - 1) rows, s = -1, 0, +1 for valid, same
-        and full. A transpose that undoes a valid convolution is full, and the reverse. Or pairs that pad E.
+      padding: a `PaddingMethod`, SIZE_SAME by default: s·(K - 1) rows more than E has, s = -1, 0, +1 for valid, same
+        and full. E has (n - 1)·S + 1 rows, and none if x has none. A transpose that undoes a valid convolution is
+        full, and the reverse. Or pairs that pad E.
       output_size: rows and columns of the result before sub-pixels, what MPS passes in its `MPSImageSizeEncodingState`:
         up to S - 1 more than `padding` gives. The result then has the place of the image of which the convolution with
         that policy (valid for full, full for valid) makes x: it is the transpose of that convolution.
@@ -145,7 +148,7 @@ def convolution_transpose(
       https://developer.apple.com/documentation/metalperformanceshaders/mpscnnconvolutiontranspose
     """
     x = as_float("x", x)
-    descriptor = check_source(x, source)
+    descriptor = check_source(source, x.shape)
     target = as_destination(destination, x, descriptor)
     placement = place_transposed(
         x.shape[1:3],
@@ -157,8 +160,8 @@ def convolution_transpose(
         clip=clip,
         destination=target,
     )
-    w, b = _parameters(source, at_least_float32(x.dtype))
     dtype = _computed_in(x, source, accumulator_precision)
+    w, b = _parameters(source, at_least_float32(x.dtype))
     y = conv_transpose(
         x.astype(dtype),
         w.astype(dtype),
@@ -221,8 +224,9 @@ def convolution_gradient(
     References:
       https://developer.apple.com/documentation/metalperformanceshaders/mpscnnconvolutiongradient
     """
-    x, g = as_float("x", x), jnp.asarray(g)
-    descriptor = check_source(x, source)
+    x = as_float("x", x)
+    g = as_array("g", g, lambda dtype: dtype == x.dtype, f"have the dtype of `x`, {x.dtype}")
+    descriptor = check_source(source, x.shape)
     option = as_member("option", option, GradientOption)
     if descriptor.batch_normalization is not None:
         raise ValueError(
@@ -231,8 +235,6 @@ def convolution_gradient(
         )
     placement = place(x.shape[1:3], descriptor, padding=padding, offset=offset, clip=clip, destination=None)
     w, b = _parameters(source, at_least_float32(x.dtype))
-    if g.dtype != x.dtype:
-        raise TypeError(f"`g` must have the dtype of `x`, {x.dtype}, but has dtype {g.dtype}")
     shape = _result_shape(x, descriptor, placement)
     if g.shape != shape:
         raise ValueError(f"`g` must have shape {shape}, as the layer's result, but has shape {g.shape}")
@@ -290,8 +292,10 @@ def _computed_in(
     """The dtype of products and sums."""
     option = as_member("accumulator_precision", accumulator_precision, AccumulatorPrecision)
     if option == AccumulatorPrecision.FLOAT:
-        return jnp.float64 if x.dtype == jnp.float64 else jnp.float32
-    for name, dtype in (("x", x.dtype), ("source.weights", jnp.asarray(source.weights).dtype)):
-        if dtype != jnp.float16:
-            raise TypeError(f"`{name}` must have dtype float16 with accumulator_precision=HALF, but has dtype {dtype}")
+        return at_least_float32(x.dtype)
+    if x.dtype != jnp.float16:
+        raise TypeError(f"`x` must have dtype float16 with accumulator_precision=HALF, but has dtype {x.dtype}")
+    data_type = as_member("source.data_type", source.data_type, DataType)
+    if data_type != DataType.FLOAT16:
+        raise TypeError(f"`source.data_type` must be FLOAT16 with accumulator_precision=HALF, but was {data_type.name}")
     return jnp.float16

@@ -1,24 +1,26 @@
 """MPS's padding policies: how large a result is, and where the region that is read lies.
 
 MPS centres that region on the image, also when a stride leaves rows over, which "SAME" and "VALID" do not. With
-s = -1, 0, +1 for valid, same, full, K the dilated window, S the stride and n rows,
+s = -1, 0, +1 for valid, same, full, K the rows that a window reaches over, S the stride and n rows,
 
-    forward:     result = ceil((n + s·(K - 1)) / S)              read = (result - 1)·S + K rows
-    transposed:  result = (n - 1)·S + 1 + s·(K - 1)              read = result - 1 + K rows of the zero-filled image
-    extra        = read - n, negative if rows are left over
-    left         = trunc((extra + t) / 2)        t = 1 if the remainder goes to the top or left, 0 if bottom or right
+    result = ceil((n + s·(K - 1)) / S)
+    read   = (result - 1)·S + K               from the first row of the first window to the last row of the last one
+    extra  = read - n                         rows of padding; negative where rows of the image are left over
+    left   = trunc((extra + t) / 2)           t = 1 if the remainder goes to the top or left, 0 if bottom or right
 
-[1] The arithmetic is that of the comments in MPSNeuralNetworkTypes.h of Apple's SDK.
+This is the arithmetic in the comments of MPSNeuralNetworkTypes.h of Apple's SDK, where trunc is what C does with a
+negative `extra`. A transposed convolution is one of stride 1 over the zero-filled image, so there n = (rows - 1)·S + 1.
 """
 
-import operator
+from __future__ import annotations
+
 from collections.abc import Sequence
 
-import numpy as np
-
+from jbnn._arguments import as_index
+from jbnn._geometry import Pair, span
+from jbnn._shapes import Sizes, per_axis
 from jbnn.mps._enums import PaddingMethod
 
-Pair = tuple[int, int]
 Pairs = tuple[Pair, ...]
 
 SAME = PaddingMethod.SIZE_SAME
@@ -34,8 +36,8 @@ def padding_policy(
     size: Sequence[int],
     window: Sequence[int],
     *,
-    window_strides: int | Sequence[int] = 1,
-    rhs_dilation: int | Sequence[int] = 1,
+    window_strides: Sizes = 1,
+    rhs_dilation: Sizes = 1,
     transposed: bool = False,
 ) -> tuple[tuple[int, int], tuple[int, int]]:
     """What an MPS padding policy means as explicit padding, in the sense of `lax`.
@@ -56,7 +58,8 @@ def padding_policy(
       window: rows and columns of the window.
       window_strides: S; an integer, or one for rows and one for columns.
       rhs_dilation: an integer, or one for rows and one for columns.
-      transposed: for a transposed convolution, whose result has (n - 1)·S + 1 + s·(K - 1) rows; the pairs then pad
+      transposed: for a transposed convolution, whose result has s·(K - 1) rows more than the image with S - 1 zeros
+        between its rows: (n - 1)·S + 1 + s·(K - 1), or s·(K - 1) of an image without rows; the pairs then pad
         the image with its zeros between pixels, as in `lax.conv_transpose`.
 
     Returns:
@@ -78,22 +81,30 @@ def padding_policy(
       `MPSNNPaddingMethod`. https://developer.apple.com/documentation/metalperformanceshaders/mpsnnpaddingmethod
     """
     method = check_method("method", method)
-    sizes = _pair("size", size, 0)
-    windows = _pair("window", window, 1)
-    strides = _pair("window_strides", window_strides, 1)
-    dilation = _pair("rhs_dilation", rhs_dilation, 1)
-    spans = [(k - 1) * d + 1 for k, d in zip(windows, dilation, strict=True)]
+    sizes = per_axis("size", size, 2, least=0)
+    windows = per_axis("window", window, 2)
+    strides = per_axis("window_strides", window_strides, 2)
+    dilation = per_axis("rhs_dilation", rhs_dilation, 2)
     rows, columns = (
-        _policy_along(axis, method, n, k, s, transposed)
-        for axis, (n, k, s) in enumerate(zip(sizes, spans, strides, strict=True))
+        _policy_along(axis, method, n, span(k, d), s, transposed)
+        for axis, (n, k, d, s) in enumerate(zip(sizes, windows, dilation, strides, strict=True))
     )
     return rows, columns
+
+
+def check_known(image: tuple[int, ...]) -> None:
+    """Policies, offsets and borders are computed from rows and columns, which a program of unknown sizes has not."""
+    if not all(isinstance(n, int) for n in image):
+        sizes = ", ".join(map(str, image))
+        raise ValueError(
+            f"`x` must have rows and columns of known size, but they are ({sizes}); only N may be symbolic"
+        )
 
 
 def check_method(name: str, method: int) -> PaddingMethod:
     """A method whose bits say where a convolution reads, and nothing else."""
     try:
-        value = operator.index(method)
+        value = as_index(name, method)
     except TypeError:
         raise TypeError(f"`{name}` must be a PaddingMethod, but was {method!r}") from None
     known = value & _SIZES in _STYLES and value & _ALIGNMENTS != _ALIGNMENTS and value >= 0
@@ -105,14 +116,13 @@ def check_method(name: str, method: int) -> PaddingMethod:
     return PaddingMethod(value)
 
 
-def _policy_along(axis: int, method: PaddingMethod, n: int, span: int, stride: int, transposed: bool) -> Pair:
-    """The padding of one axis, 0 rows or 1 columns."""
+def _policy_along(axis: int, method: PaddingMethod, n: int, reach: int, stride: int, transposed: bool) -> Pair:
+    """The padding of one axis, 0 rows or 1 columns, for windows that reach over so many rows."""
     style = _STYLES[PaddingMethod(method & _SIZES)]
-    if transposed:
-        n, stride, result = (n - 1) * stride + 1, 1, (n - 1) * stride + 1 + style * (span - 1)
-    else:
-        result = -((-n - style * (span - 1)) // stride)
-    extra = (max(result, 0) - 1) * stride + span - n
+    if transposed:  # a convolution of unit stride, of the zero-filled image
+        n, stride = span(n, stride), 1
+    result = -((-n - style * (reach - 1)) // stride)  # rounded up
+    extra = (max(result, 0) - 1) * stride + reach - n
     low = left_of(axis, method, extra)
     return low, extra - low
 
@@ -127,15 +137,3 @@ def left_of(axis: int, method: PaddingMethod, extra: int) -> int:
     remainder = method & _REMAINDERS
     to_high = PaddingMethod.ADD_REMAINDER_TO_BOTTOM_LEFT if axis == 0 else PaddingMethod.ADD_REMAINDER_TO_TOP_RIGHT
     return int((extra + (0 if remainder & to_high else 1)) / 2)  # truncates towards zero, as C does
-
-
-def _pair(name: str, value: int | Sequence[int], least: int) -> Pair:
-    try:
-        rows, columns = map(operator.index, value if np.iterable(value) else (value, value))
-    except TypeError:
-        raise TypeError(f"`{name}` must be an integer or two integers, but was {value!r}") from None
-    except ValueError:
-        raise ValueError(f"`{name}` must be an integer or two integers, but was {value!r}") from None
-    if min(rows, columns) < least:
-        raise ValueError(f"`{name}` must be at least {least}, but was {value!r}")
-    return rows, columns

@@ -1,10 +1,14 @@
 """MPS's kernels of bytes as floats."""
 
+from __future__ import annotations
+
+import functools
+
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jbnn._arguments import last_axis, per_channel
+from jbnn._arguments import as_array, as_real, last_axis, per_channel
 
 
 def dequantize_linear(w: ArrayLike, minimum: ArrayLike, maximum: ArrayLike) -> jax.Array:
@@ -41,7 +45,7 @@ def dequantize_linear(w: ArrayLike, minimum: ArrayLike, maximum: ArrayLike) -> j
     low = per_channel("minimum", minimum, w.shape[-1], "O", jnp.float32)
     high = per_channel("maximum", maximum, w.shape[-1], "O", jnp.float32)
     low, high = last_axis(low, w), last_axis(high, w)
-    return w.astype(jnp.float32) / 255 * (high - low) + low
+    return _fraction(w) * (high - low) + low
 
 
 def dequantize_lookup(w: ArrayLike, table: ArrayLike) -> jax.Array:
@@ -70,16 +74,25 @@ def dequantize_lookup(w: ArrayLike, table: ArrayLike) -> jax.Array:
     References:
       `lookupTableForUInt8Kernel` of `MPSCNNConvolutionDataSource`.
     """
-    w, table = _of_bytes(w), jnp.asarray(table)
-    if not jnp.issubdtype(table.dtype, jnp.floating):
-        raise TypeError(f"`table` must have a floating dtype, but has dtype {table.dtype}")
+    w = _of_bytes(w)
+    dtype = getattr(table, "dtype", jnp.float32)
+    if not jnp.issubdtype(dtype, jnp.floating):
+        raise TypeError(f"`table` must have a floating dtype, but has dtype {dtype}")
+    table = as_real("table", table, jnp.float32)
     if table.shape != (256,):
         raise ValueError(f"`table` must have shape (256,), but has shape {table.shape}")
-    return table.astype(jnp.float32).at[w.astype(jnp.int32)].get(mode="promise_in_bounds")
+    return _looked_up(table, w)
 
 
 def _of_bytes(w: ArrayLike) -> jax.Array:
-    w = jnp.asarray(w)
-    if w.dtype != jnp.uint8:
-        raise TypeError(f"`w` must have dtype uint8, but has dtype {w.dtype}")
-    return w
+    return as_array("w", w, lambda dtype: dtype == jnp.uint8, "have dtype uint8")
+
+
+@functools.partial(jax.jit, inline=True)
+def _fraction(w: jax.Array) -> jax.Array:
+    return w.astype(jnp.float32) / 255
+
+
+@functools.partial(jax.jit, inline=True)
+def _looked_up(table: jax.Array, w: jax.Array) -> jax.Array:
+    return table.at[w.astype(jnp.int32)].get(mode="promise_in_bounds")

@@ -1,4 +1,6 @@
-"""What an image holds outside itself, for taps that bits cannot describe: MPS's edge modes as explicit padding."""
+"""The edge modes: what an image continues with, where the windows of real layers reach beyond it."""
+
+from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Literal, get_args
@@ -20,6 +22,7 @@ def continues(edge_mode: EdgeMode) -> bool:
 
 
 def check_edge_mode(edge_mode: EdgeMode, pad_value: float) -> None:
+    """A known mode, and a value only where the mode has one."""
     if edge_mode not in get_args(EdgeMode):
         names = ", ".join(f'"{name}"' for name in get_args(EdgeMode))
         raise ValueError(f"`edge_mode` must be one of {names}, but was {edge_mode!r}")
