@@ -21,7 +21,9 @@ def number(name: str, value: ArrayLike, like: jax.Array) -> jax.Array:
 def numbers(name: str, value: ArrayLike, like: jax.Array) -> jax.Array:
     """A real scalar, or an array, that broadcasts to the shape of `like`, in its dtype."""
     array = _real(name, value, like)
-    if array.ndim > like.ndim or any(n not in (1, m) for n, m in zip(array.shape[::-1], like.shape[::-1], strict=False)):
+    if array.ndim > like.ndim or any(
+        n not in (1, m) for n, m in zip(array.shape[::-1], like.shape[::-1], strict=False)
+    ):
         raise ValueError(
             f"`{name}` must be a scalar or broadcast to the shape of `x`, {like.shape}, but has shape {array.shape}"
         )

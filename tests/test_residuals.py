@@ -9,15 +9,14 @@ import pytest
 from jax import export, lax
 from jax.sharding import Mesh, PartitionSpec
 from jax_versions import HAS_EXPLICIT_MESHES, shard_map
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 
 import jbnn
 from jbnn import quantizers
 from jbnn._residuals import NAME, keep_mask, recall, recall_mask
 
-LAYERS, CHANNELS = 8, 64
-X = jax.random.normal(jax.random.key(0), (16, 8, 8, CHANNELS))
-W = jax.random.normal(jax.random.key(1), (LAYERS, 3, 3, CHANNELS, CHANNELS))
+X = jax.random.normal(jax.random.key(0), (2, 8, 8, 64))
+W = jax.random.normal(jax.random.key(1), (2, 3, 3, 64, 64))
 
 
 def block(x, w):
@@ -38,13 +37,16 @@ def loss(block, x, ws):
 @pytest.mark.usefixtures("on_cpu")
 def test_a_training_step_holds_bits():
     """XLA would unpack the bits of all layers right behind the packing, and hold floats: 1 float a layer at least."""
-    step = jax.jit(jax.grad(partial(loss, block), argnums=1))
-    ours = step.lower(X, W).compile()
-    temporary = ours.memory_analysis().temp_size_in_bytes
-    activations = LAYERS * X.nbytes
-    assert temporary < 0.8 * activations, (temporary, activations)
-    floats = jax.jit(jax.grad(partial(loss, float_block), argnums=1)).lower(X, W).compile()
-    assert temporary < 0.6 * floats.memory_analysis().temp_size_in_bytes
+    layers, x = 8, jax.ShapeDtypeStruct((64, 14, 14, 64), jnp.float32)
+    ws = jax.ShapeDtypeStruct((layers, 3, 3, 64, 64), jnp.float32)
+
+    def temporary(block):
+        step = jax.jit(jax.grad(partial(loss, block), argnums=1)).lower(x, ws).compile()
+        return step.memory_analysis().temp_size_in_bytes
+
+    ours, floats = temporary(block), temporary(float_block)
+    activations = layers * x.size * 4
+    assert ours < 0.7 * activations < floats
 
 
 def test_checkpoint_keeps_them_by_name():
@@ -116,9 +118,10 @@ def gradient_of_layers(ws, x):
 def test_under_scan_and_checkpoint_gradients_are_the_same():
     x, ws = X[:1, :4, :4], W[:2]
     unrolled = jax.jit(jax.grad(partial(loss, block), argnums=1))(x, ws)
-    assert_array_equal(jax.jit(gradient_of_layers)(ws, x), unrolled)
+    # The same sums in another order: they are floats.
+    assert_allclose(jax.jit(gradient_of_layers)(ws, x), unrolled, rtol=0, atol=1e-8)
     checkpointed = jax.jit(jax.grad(partial(loss, jax.checkpoint(block)), argnums=1))(x, ws)
-    assert_array_equal(checkpointed, unrolled)
+    assert_allclose(checkpointed, unrolled, rtol=0, atol=1e-8)
 
 
 def test_under_shard_map():
