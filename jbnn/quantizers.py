@@ -5,7 +5,8 @@ quantizers below share one forward function, `jbnn.sign`, and differ only in tha
 those of Larq [1]. A gradient that is a mask keeps one bit an element for the backward pass.
 
 `jbnn.binary_conv` takes ±1 quantizers as `input_quantizer` and `kernel_quantizer`; a quantizer with options goes in as
-`functools.partial(jbnn.quantizers.ste_sign, clip=1.25)`. Forward-mode differentiation raises a `TypeError`.
+`functools.partial(jbnn.quantizers.ste_sign, clip=1.25)`. Every number of a surrogate may be traced, so that it can
+change during training; it has no gradient. Forward-mode differentiation and second derivatives raise a `TypeError`.
 
 [1] Geiger and the Plumerai team, Larq: An Open-Source Library for Training Binarized Neural Networks, JOSS 2020.
     https://doi.org/10.21105/joss.01746
@@ -126,14 +127,14 @@ def ste_sign(x: ArrayLike, clip: ArrayLike | None = 1.0) -> jax.Array:
 
     Args:
       x: floating array of any shape.
-      clip: the gradient passes where |x| <= clip; None passes it everywhere.
+      clip: the gradient passes where |x| <= clip; None passes it everywhere. A scalar, positive, which may be traced.
 
     Returns:
       ±1 in the shape and dtype of x. The backward pass keeps one bit an element.
 
     Raises:
       TypeError: x is not floating.
-      ValueError: `clip` is not positive.
+      ValueError: `clip` is no scalar, or not positive where its value is known.
 
     Example:
       >>> x = jnp.array([-1.5, -0.5, 0.0, 1.0])
@@ -187,7 +188,7 @@ def swish_sign(x: ArrayLike, beta: ArrayLike = 5.0) -> jax.Array:
 
     Args:
       x: floating array of any shape.
-      beta: how steep the surrogate is at 0.
+      beta: how steep the surrogate is at 0; a scalar, which may be traced.
 
     Returns:
       ±1 in the shape and dtype of x.
@@ -232,7 +233,7 @@ def magnitude_aware_sign(x: ArrayLike, clip: ArrayLike | None = 1.0) -> jax.Arra
 
     Raises:
       TypeError: x is not floating.
-      ValueError: x has no axis, or `clip` is not positive.
+      ValueError: x has no axis; `clip` is no scalar, or not positive where its value is known.
 
     Example:
       >>> print(jbnn.quantizers.magnitude_aware_sign(jnp.array([[1.0, -2.0], [-3.0, 0.0]])))
@@ -258,7 +259,9 @@ def ste_heaviside(x: ArrayLike, clip: ArrayLike | None = 1.0) -> jax.Array:
 
         q(x) = 1 where x > 0, else 0          dq/dx = 1 where |x| <= clip, else 0
 
-    As a quantizer it is for `mode="and"` only, where its value is the bit.
+    As a quantizer it is for `mode="and"` only, where its value is the bit: also inside a function of the caller's, as
+    `lambda z: ste_heaviside(z - shift)`, as long as this returns its values unchanged. `jbnn.pack` reads signs, not
+    steps, so the kernel that it made is packed as `jbnn.pack(ste_heaviside(w) > 0, axis=-2)`.
 
     Args:
       x: floating array of any shape.
@@ -269,7 +272,7 @@ def ste_heaviside(x: ArrayLike, clip: ArrayLike | None = 1.0) -> jax.Array:
 
     Raises:
       TypeError: x is not floating.
-      ValueError: `clip` is not positive.
+      ValueError: `clip` is no scalar, or not positive where its value is known.
 
     Example:
       >>> print(jbnn.quantizers.ste_heaviside(jnp.array([-1.0, 0.0, 0.5])))
@@ -298,16 +301,16 @@ def ste_tern(
 
     Args:
       x: floating array of any shape.
-      threshold: t, not negative.
+      threshold: t, not negative; a scalar, which may be traced.
       ternary_weight_networks: take t from the array, as Ternary Weight Networks do.
       clip: as in `ste_sign`.
 
     Returns:
-      -1, 0 or 1 in the shape and dtype of x.
+      -1, 0 or 1 in the shape and dtype of x; NaN gives 0.
 
     Raises:
       TypeError: x is not floating.
-      ValueError: `clip` is not positive, or `threshold` is negative.
+      ValueError: `clip` or `threshold` is no scalar, or not positive or negative where its value is known.
 
     Example:
       >>> print(jbnn.quantizers.ste_tern(jnp.array([-0.3, -0.01, 0.05, 2.0])))

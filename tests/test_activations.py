@@ -296,3 +296,35 @@ def test_parameters_out_of_range_are_refused():
         for c in (0.0, -2.0):
             with pytest.raises(ValueError, match=f"`c` must be a positive base, or -1 for e, but was {c}"):
                 function(x, c=c)
+
+
+def test_parameters_do_not_widen_the_shape():
+    x = jnp.ones(3)
+    for shape in ((2, 1), (4,), (1, 3)):
+        with pytest.raises(ValueError, match=r"`a` must .*shape of `x`, \(3,\), but has shape"):
+            activations.tanh(x, a=jnp.ones(shape))
+    assert activations.tanh(jnp.ones((2, 3)), a=jnp.ones(3)).shape == (2, 3)
+
+
+def test_limits_at_infinity():
+    x = np.float32([-np.inf, np.inf])
+    assert_array_equal(value_and_slope(activations.gelu, x), [[0, math.inf], [0, 1]])
+    assert_array_equal(value_and_slope(activations.soft_sign, x), [[-1, 1], [0, 0]])
+
+
+@pytest.mark.parametrize("function", [activations.exponential, activations.logarithm], ids=["exp", "log"])
+def test_a_base_may_be_traced(function):
+    x = jnp.array([0.5, 2.0, 3.0])
+    for c in (-1.0, 2.0):
+        assert_allclose(jax.jit(lambda c: function(x, c=c))(c), function(x, c=c), rtol=1e-6)
+        slope = jax.jit(jax.grad(lambda x, c: function(x, c=c).sum()))(x, c)
+        assert_allclose(slope, jax.grad(lambda x: function(x, c=c).sum())(x), rtol=1e-6)
+        assert np.isfinite(jax.grad(lambda c: function(x, c=c).sum())(c))
+
+
+@pytest.mark.parametrize("name", [name for name in EVERY if name not in REQUIRED])
+def test_nothing_is_sent_to_the_device(name):
+    x = jnp.ones((2, 3))
+    with jax.transfer_guard("disallow"):
+        _, pull_back = jax.vjp(EVERY[name], x)
+        EVERY[name](x), pull_back(x)

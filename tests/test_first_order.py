@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from cases import named
 from float_expression import BORDERS, round_numbers
-from numpy.testing import assert_array_equal
+from jax import lax
+from numpy.testing import assert_allclose, assert_array_equal
 from residuals import kept
 
 import jbnn
@@ -112,8 +113,51 @@ def test_second_derivatives_are_refused(operator, x, w, mode):
 
 def test_second_derivatives_through_beta_are_refused():
     """Where only beta would have one, and the quantizer's gradient is 0."""
+    slope = jax.grad(lambda x: jnp.square(jbnn.binary_dense(x, W[0, 0], beta_scaling=True)).sum())
     with pytest.raises(TypeError, match=ONCE):
-        jax.grad(jax.grad(lambda x: jnp.square(jbnn.binary_dense(x, W[0, 0], beta_scaling=True)).sum()))(X[0, 0, 0] + 9)
+        jax.grad(lambda x: slope(x).sum())(X[0, 0, 0] + 9)
+
+
+def identity(function):
+    return function
+
+
+META = {"plain": {}, "beta": {"beta_scaling": True}, "and": {"mode": "and"}, "reals": {"mode": "binary_weights"}}
+META |= {"activation": {"activation": jnp.tanh}}
+
+
+@pytest.mark.parametrize("transform", [identity, jax.jit, jax.checkpoint], ids=["eager", "jit", "checkpoint"])
+@pytest.mark.parametrize("options", META.values(), ids=META.keys())
+def test_a_gradient_that_is_stopped_is_a_constant(options, transform):
+    """First-order meta-learning: no second derivative is used, although JAX meets one on its way."""
+    x, w, y = X[0, 0, :, :8], W[0, 0, :8, :3] * 0.1, jnp.ones((8, 3))
+
+    def loss(w):
+        return jnp.square(jbnn.binary_dense(x, w, scale=0.3, **options) - y).sum()
+
+    before = jax.grad(lambda w: loss(w - 0.05 * jax.grad(loss)(lax.stop_gradient(w))))(w)
+    slope = transform(jax.grad(loss))
+    after = transform(jax.grad(lambda w: loss(w - 0.05 * lax.stop_gradient(slope(w)))))(w)
+    assert_allclose(after, before, rtol=1e-6)
+    steps = jax.grad(lambda w: loss(lax.fori_loop(0, 2, lambda _, w: w - 0.05 * lax.stop_gradient(slope(w)), w)))(w)
+    assert np.isfinite(steps).all()
+    with pytest.raises(TypeError, match="stop_gradient"):  # the way out
+        transform(jax.grad(lambda w: loss(w - 0.05 * slope(w))))(w)
+
+
+def test_where_the_inner_gradient_does_not_depend_on_what_is_differentiated():
+    """The outer derivative is of a factor of the cotangent alone: a first one."""
+    w = W[0, 0]
+
+    def slope(c):
+        return jax.grad(lambda x: c * jbnn.binary_dense(x, w).sum())(X[0, 0]).sum()
+
+    assert_allclose(jax.grad(slope)(2.0), slope(1.0), rtol=1e-6)
+
+
+def test_the_value_of_a_quantizer_beside_its_gradient_has_a_first_derivative():
+    value = jax.grad(lambda x: jax.value_and_grad(lambda x: quantizers.ste_sign(x).sum())(x)[0])
+    assert_array_equal(value(jnp.array([0.5, -2.0])), [1, 0])
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from residuals import kept
 
+import jbnn
 from jbnn.quantizers import (
     approx_sign,
     dorefa,
@@ -310,3 +311,81 @@ def test_other_options_out_of_range_are_refused():
         dorefa(jnp.ones(3), mode="gradients")
     with pytest.raises(ValueError, match=r"`x` must have at least one axis.*\(\)"):
         magnitude_aware_sign(jnp.array(1.0))
+
+
+@every_quantizer
+@pytest.mark.parametrize("dtype", [jnp.float8_e4m3fnuz, jnp.float8_e5m2, jnp.float8_e4m3fn], ids=str)
+def test_floats_of_8_bits_are_refused(quantizer, dtype):
+    """Some have no -0, others no infinity: their signs would be wrong."""
+    with pytest.raises(TypeError, match="`x` must .*float8"):
+        quantizer(jnp.ones(3, dtype))
+
+
+def test_float64_that_jax_would_narrow_is_refused():
+    with pytest.raises(TypeError, match="`x` must .*float64"):
+        ste_sign(np.array([-1e-60]))
+
+
+def test_ternary_of_nan_infinity_and_subnormals():
+    assert_array_equal(ste_tern(np.float32([-1e-40, np.nan, 1e-40, -0.0]), 0.0), [-1, 0, 1, 0])
+    x = np.float32([1.0, np.inf, -np.inf, np.nan])
+    assert_array_equal(ste_tern(x[:3], ternary_weight_networks=True), [0, 1, -1])
+    assert_array_equal(ste_tern(x), [1, 1, -1, 0])
+
+
+def test_ternary_weight_networks_is_a_truth_value():
+    with pytest.raises(TypeError, match="`ternary_weight_networks` must be True or False, but was 'no'"):
+        ste_tern(jnp.ones(3), ternary_weight_networks="no")
+
+
+NUMBERS = {
+    "clip": lambda x, n: ste_sign(x, n),
+    "clip of a step": lambda x, n: ste_heaviside(x, n),
+    "beta": swish_sign,
+    "threshold": ste_tern,
+    "clip of three": lambda x, n: ste_tern(x, clip=n),
+    "clip of scaled": lambda x, n: magnitude_aware_sign(x, n),
+}
+
+
+@pytest.mark.parametrize("quantizer", NUMBERS.values(), ids=NUMBERS.keys())
+def test_every_number_may_be_traced(quantizer):
+    x, n = jnp.linspace(-2.0, 2.0, 9), jnp.float32(0.75)
+
+    def total(x, n):
+        return (quantizer(x, n) * (1 + jnp.arange(9.0))).sum()
+
+    value, slope = total(x, 0.75), jax.grad(total)(x, 0.75)
+    for wrapped in (total, jax.jit(total), jax.checkpoint(total)):
+        assert_array_equal(wrapped(x, n), value)
+        assert_array_equal(jax.grad(wrapped)(x, n), slope)
+    _, slopes = jax.lax.scan(lambda c, n: (c, jax.grad(total)(x, n)), 0, n[None])
+    assert_array_equal(slopes[0], slope)
+    assert jax.grad(total, 1)(x, n) == 0  # a number of the surrogate has no gradient
+
+
+def test_a_traced_temperature_as_a_kernel_quantizer():
+    x, w = jnp.ones((2, 4)), jnp.linspace(-1.0, 1.0, 12).reshape(4, 3)
+
+    @jax.jit
+    def slope(w, b):
+        quantizer = partial(swish_sign, beta=b)
+        return jax.grad(lambda w: jbnn.binary_dense(x, w, kernel_quantizer=quantizer).sum())(w)
+
+    assert_allclose(slope(w, 3.0), 2 * jax.grad(lambda w: swish_sign(w, 3.0).sum())(w), rtol=1e-6)
+
+
+def test_numbers_are_scalars_and_checked_where_they_are_known():
+    for clip in (np.ones(4), jnp.ones((1, 1))):
+        with pytest.raises(ValueError, match=r"`clip` must be a scalar, but has shape \("):
+            ste_sign(jnp.ones(4), clip)
+    with pytest.raises(ValueError, match=r"`clip` must be positive"):
+        ste_sign(jnp.ones(4), jnp.float32(-1))
+
+
+@every_quantizer
+def test_nothing_is_sent_to_the_device(quantizer):
+    x = jnp.ones((2, 3))
+    with jax.transfer_guard("disallow"):
+        _, pull_back = jax.vjp(quantizer, x)
+        quantizer(x), pull_back(x)
