@@ -1,1 +1,1 @@
-"""What a network consists of: `table` shows it, `walk` finds its layers in a jaxpr, `equations` reads one of them."""
+"""What a network consists of: `walk` goes through a jaxpr, `equations` knows its layers, `table` shows them."""

@@ -6,7 +6,7 @@ import math
 
 @dataclasses.dataclass(frozen=True)
 class Layer:
-    """One convolution or matrix product. Counts are of all its `times` together."""
+    """One convolution or matrix product. Shapes are of one of its `times`, counts of all together."""
 
     kind: str  # "binary conv", "binary dense", "conv" or "dense"
     window: tuple[int, ...]
@@ -16,7 +16,7 @@ class Layer:
     input_dtype: str  # "bit" for words
     output_shape: tuple[int, ...]
     output_dtype: str
-    times: int | None  # turns of the loops around it; None if one of them is a while loop, whose turns are unknown
+    times: int | None  # networks of a `vmap`, by turns of the loops around it; None if a `while` has unknown turns
     binary_macs: int
     float_macs: int
     parameters: int

@@ -44,8 +44,8 @@ def summary(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Summary:
 
     Args:
       fn: a function of arrays; bind options that are no arrays with `functools.partial`.
-      *args: its arguments: pytrees of arrays, or of `jax.ShapeDtypeStruct`.
-      **kwargs: its arguments by name.
+      args: its arguments: pytrees of arrays, or of `jax.ShapeDtypeStruct`.
+      kwargs: its arguments by name.
 
     Returns:
       A frozen dataclass. `layers` is a tuple of rows, also frozen dataclasses: `kind`, `window`, `strides`, `groups`,
