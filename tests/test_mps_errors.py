@@ -353,7 +353,7 @@ TYPE_ERRORS = {
     "parameter too large": (lambda: neuron(1, a=10**400), ("`a` must be a number", "1000")),
     "half precision of bytes": (
         lambda: real(X.astype(np.float16), source(UINT8, BYTES, None, 1, np.zeros((4, 2))), accumulator_precision=0),
-        ("`source.data_type` must be FLOAT16", "accumulator_precision=HALF", "UINT8"),
+        ("`source.weights` must have dtype float16", "accumulator_precision=HALF", "UINT8"),
     ),
     "floats where words are declared": (
         lambda: binary(source=source(weights=REALS)),

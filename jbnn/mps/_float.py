@@ -297,5 +297,8 @@ def _computed_in(
         raise TypeError(f"`x` must have dtype float16 with accumulator_precision=HALF, but has dtype {x.dtype}")
     data_type = as_member("source.data_type", source.data_type, DataType)
     if data_type != DataType.FLOAT16:
-        raise TypeError(f"`source.data_type` must be FLOAT16 with accumulator_precision=HALF, but was {data_type.name}")
+        raise TypeError(
+            "`source.weights` must have dtype float16 with accumulator_precision=HALF, "
+            f"but `source.data_type` was {data_type.name}"
+        )
     return jnp.float16
