@@ -57,12 +57,16 @@ def check_case(implementation: str | None, case: Case) -> None:
         raise ValueError(f"`x` must have spatial axes of known size, but they are ({sizes}); only N may be symbolic")
     if case.sums == np.int32 and case.largest_sum > np.iinfo(np.int32).max:
         raise ValueError(f"`w` must have a window whose sums int32 can hold, but they may be {case.largest_sum}")
+    everywhere = dataclasses.replace(case, place=None)
     if implementation is None:
+        reasons = {name: KERNELS[name].why_not(everywhere) for name in EVERYWHERE}
+        if None not in reasons.values():
+            raise NotImplementedError("; ".join(f'"{name}" cannot do this: {why}' for name, why in reasons.items()))
         return
     if implementation not in tuple(KERNELS):
         names = ", ".join(f'"{name}"' for name in KERNELS)
         raise ValueError(f"`implementation` must be None or one of {names}, but was {implementation!r}")
-    _refuse_if(implementation, KERNELS[implementation].why_not(dataclasses.replace(case, place=None)))
+    _refuse_if(implementation, KERNELS[implementation].why_not(everywhere))
 
 
 def choose(implementation: str | None, case: Case) -> ModuleType:
