@@ -167,7 +167,11 @@ class _Shares:
             return Dimension(letter if letters[letter] else letter + side)
 
         first = named("n", "l"), named("i", "l")
-        arrays = [dict(enumerate(first)), {0: named("o", "r"), 1: named("i", "r")}, {0: named("n", "u"), 1: named("o", "u")}]
+        arrays = [
+            dict(enumerate(first)),
+            {0: named("o", "r"), 1: named("i", "r")},
+            {0: named("n", "u"), 1: named("o", "u")},
+        ]
         for axis, rows in enumerate(self.axes):
             along = 2 if rows.letter.startswith("t") else 1
             for side in range(3):
@@ -207,9 +211,7 @@ def _places(spec: tuple[int, ...]) -> list[int]:
     return sorted(range(len(spec)), key=lambda position: spec[position])
 
 
-def _with_borders(
-    x: jax.Array, axis: int, before: int, after: int, names: MeshAxes, devices: int
-) -> jax.Array:
+def _with_borders(x: jax.Array, axis: int, before: int, after: int, names: MeshAxes, devices: int) -> jax.Array:
     """A device's rows between the last of the device before it and the first of the one after it."""
     size = x.shape[axis]
     parts = [x]

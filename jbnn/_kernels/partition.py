@@ -33,8 +33,6 @@ class Dimension:
 Array = tuple[Dimension, ...]
 
 
-
-
 @dataclasses.dataclass(frozen=True)
 class Rule:
     """The axes of arguments and of the result, and which letters may be split.
