@@ -47,8 +47,11 @@ def conv(x, w, scale, bias):
     return jbnn.binary_conv(x, w, scale=scale, bias=bias, beta_scaling=True)
 
 
+packed_conv = functools.partial(jbnn.packed_conv, channels=128)
+
+
 def to_words(x, w, value, flip):
-    return jbnn.packed_conv(x, w, threshold=jbnn.Threshold(value, flip))
+    return packed_conv(x, w, threshold=jbnn.Threshold(value, flip))
 
 
 def deployed(x, w, scale, bias):
@@ -73,9 +76,9 @@ def gradient(function):
 
 
 PROGRAMS = {
-    "packed_conv": (jbnn.packed_conv, *words(X, W)),
-    "packed_conv, unpacked": (functools.partial(jbnn.packed_conv, implementation="unpacked"), *words(X, W)),
-    "packed_conv, 100 words": (jbnn.packed_conv, *words(X, DEEP)),
+    "packed_conv": (packed_conv, *words(X, W)),
+    "packed_conv, unpacked": (functools.partial(packed_conv, implementation="unpacked"), *words(X, W)),
+    "packed_conv, 100 words": (packed_conv, *words(X, DEEP)),
     "packed_conv, to words": (to_words, *words(X, W), *THRESHOLD),
     "conv": (conv, X, W, *TERMS),
     "conv, deployed": (deployed, X, words(X, W)[1], *TERMS),
@@ -124,8 +127,8 @@ def mapped(function, mesh, layout, arguments):
 
 
 MAPPED = {
-    "packed_conv": (jbnn.packed_conv, *words(X, W)),
-    "packed_conv, 100 words": (jbnn.packed_conv, *words(X, DEEP)),
+    "packed_conv": (packed_conv, *words(X, W)),
+    "packed_conv, 100 words": (packed_conv, *words(X, DEEP)),
     "gradient of bare conv": (jbnn.binary_conv, X, W),
 }
 
