@@ -7,7 +7,6 @@ from typing import Any
 
 import jax
 from jax import export
-from jax._src import dispatch
 from jax.experimental.custom_partitioning import custom_partitioning
 from jax.extend.core import Primitive
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
@@ -87,17 +86,20 @@ def require_devices(primitive: Primitive) -> None:
 
     JAX has no public way to say so. It then refuses programs that hold meshes of two shapes.
     """
+    from jax._src import dispatch
+
     dispatch.prim_requires_devices_during_lowering.add(primitive)
 
 
 def pass_through_shard_map(primitive: Primitive) -> None:
-    """Lets `shard_map` check and differentiate what a primitive does elementwise over devices; newer ones need no rule."""
+    """Lets `shard_map` check and differentiate a primitive that works on each device alone; newer ones need no rule."""
     if HAS_EXPLICIT_MESHES:
         return
     from jax.experimental import shard_map
 
-    shard_map.register_standard_check(primitive)
-    shard_map.register_standard_rewrite(primitive)
+    rules: Any = shard_map
+    rules.register_standard_check(primitive)
+    rules.register_standard_rewrite(primitive)
 
 
 def is_shared_out(lowering: Any) -> bool:
