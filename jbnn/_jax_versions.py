@@ -7,12 +7,16 @@ from typing import Any
 
 import jax
 from jax import export
+from jax._src import dispatch
 from jax.experimental.custom_partitioning import custom_partitioning
 from jax.extend.core import Primitive
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 HAS_EXPLICIT_MESHES = hasattr(jax, "set_mesh")
 """Whether there are meshes of explicit axes, where a sharding is part of an array's type."""
+
+_NEED_DEVICES: set[Primitive] | None = getattr(dispatch, "prim_requires_devices_during_lowering", None)
+"""A set that is JAX's own affair: if it goes, programs for several devices are left to XLA's partitioner."""
 
 DIFFERENTIATES_WIDER_CONVOLUTIONS = jax.__version_info__ >= (0, 10)
 """Whether a convolution has a gradient in JAX if `preferred_element_type` is not the dtype of its operands."""
@@ -86,9 +90,8 @@ def require_devices(primitive: Primitive) -> None:
 
     JAX has no public way to say so. It then refuses programs that hold meshes of two shapes.
     """
-    from jax._src import dispatch
-
-    dispatch.prim_requires_devices_during_lowering.add(primitive)
+    if _NEED_DEVICES is not None:
+        _NEED_DEVICES.add(primitive)
 
 
 def pass_through_shard_map(primitive: Primitive) -> None:
@@ -104,6 +107,8 @@ def pass_through_shard_map(primitive: Primitive) -> None:
 
 def is_shared_out(lowering: Any) -> bool:
     """Whether XLA will share out over devices what a lowering rule, whose context this is, puts into a program."""
+    if _NEED_DEVICES is None:
+        return False
     axes = lowering.module_context.axis_context
     if hasattr(axes, "manual_axes"):  # what is manual, `shard_map` has shared out
         return set(axes.manual_axes) != set(axes.mesh.axis_names)
