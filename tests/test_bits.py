@@ -324,6 +324,13 @@ def test_packing_with_a_quantizer_keeps_the_result(quantizer, mode, dtype, trans
     assert_array_equal(jbnn.binary_dense(x, words, **options), trained)
 
 
+def test_a_quantizer_is_called_in_float32_at_least():
+    """As binary_conv calls it: in bfloat16 the mean, 1 + 2**-9, would be 1, and three signs others."""
+    w = jnp.array([[1], [1], [1], [1 + 2**-7]], jnp.bfloat16)
+    assert_array_equal(jbnn.pack(w, axis=-2, quantizer=centred), [[0b1000]])
+    assert jbnn.binary_dense(jnp.ones((1, 4)), w, kernel_quantizer=centred) == -2
+
+
 def test_packing_zeros_after_a_relu():
     z = jnp.zeros((1, 4))
     words = jbnn.pack(z, quantizer=ste_heaviside), jbnn.pack(jnp.ones((4, 1)), axis=-2)
