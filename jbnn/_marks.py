@@ -33,8 +33,26 @@ Of = Callable[[int], str | None]
 
 # What only moves values about, or tells the compiler about them, by name, since their number grows with JAX.
 _MOVES = frozenset(
-    "broadcast_in_dim convert_element_type copy copy_p dynamic_slice expand_dims gather name pbroadcast pvary "
-    "reduce_precision reshape reshard rev sharding_constraint slice squeeze transpose".split()
+    {
+        "broadcast_in_dim",
+        "convert_element_type",
+        "copy",
+        "copy_p",
+        "dynamic_slice",
+        "expand_dims",
+        "gather",
+        "name",
+        "pbroadcast",
+        "pvary",
+        "reduce_precision",
+        "reshape",
+        "reshard",
+        "rev",
+        "sharding_constraint",
+        "slice",
+        "squeeze",
+        "transpose",
+    }
 )
 
 
@@ -44,10 +62,10 @@ def _mark(jaxpr: Any, var: Any, of_argument: Of) -> str | None:
         return None
     if var in jaxpr.invars:
         return of_argument(jaxpr.invars.index(var))
-    for eqn in jaxpr.eqns:
-        if var in eqn.outvars:
-            return _mark_of_result(eqn, eqn.outvars.index(var), lambda i: _mark(jaxpr, eqn.invars[i], of_argument))
-    return None
+    eqn = next((eqn for eqn in jaxpr.eqns if var in eqn.outvars), None)
+    if eqn is None:  # a constant
+        return None
+    return _mark_of_result(eqn, eqn.outvars.index(var), lambda i: _mark(jaxpr, eqn.invars[i], of_argument))
 
 
 def _mark_of_result(eqn: Any, result: int, of_operand: Of) -> str | None:

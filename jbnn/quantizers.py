@@ -41,8 +41,8 @@ __all__ = [
     "swish_sign",
 ]
 
-# What a rule is made of, value, mask or slope, is one object at every call, so that `jit` knows it again. Its numbers are
-# arrays, so that they may be traced. The forward passes call the rule once more for the value: that has a first
+# What a rule is made of, value, mask or slope, is one object at every call, so that `jit` knows it again. Its numbers
+# are arrays, so that they may be traced. The forward passes call the rule once more for the value: that has a first
 # derivative, whoever asks for it.
 Function = Callable[..., jax.Array]
 Numbers = tuple[jax.Array, ...]
@@ -62,7 +62,7 @@ _pass_through.defvjp(
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
 def _pass_where(x: jax.Array, numbers: Numbers, bounds: Numbers, value: Function, passes: Function) -> jax.Array:
-    """value(x, *numbers), with the gradient of x where passes(x, *bounds), and 0 elsewhere. That mask is kept as bits."""
+    """value(x, *numbers), with the gradient of x where passes(x, *bounds), else 0. That mask is kept as bits."""
     return value(x, *numbers)
 
 
@@ -170,7 +170,6 @@ def approx_sign(x: ArrayLike) -> jax.Array:
     References:
       Liu et al., Bi-Real Net, 2018, section 3.3. https://arxiv.org/abs/1808.00278
     """
-
     return _sloped(as_float("x", x), (), _triangle)
 
 
@@ -203,7 +202,6 @@ def swish_sign(x: ArrayLike, beta: ArrayLike = 5.0) -> jax.Array:
     References:
       Darabi et al., Regularized Binary Network Training (BNN+), 2018, section 3.1. https://arxiv.org/abs/1812.11800
     """
-
     x = as_float("x", x)
     return _sloped(x, (number("beta", beta, x),), _swish_slope)
 
@@ -334,7 +332,7 @@ def _ternary_by_mean(x: jax.Array) -> jax.Array:
 
 
 def _ternary(x: jax.Array, t: jax.Array) -> jax.Array:
-    """sign(x) where |x| >= t and x ≠ 0, decided on bits, as `sign` is: of floats that are not negative they increase."""
+    """sign(x) where |x| >= t and x ≠ 0, decided on bits, as `sign` is: those of |x| increase with it."""
     unsigned = np.dtype(f"uint{8 * x.dtype.itemsize}")
     magnitude, bound = (lax.bitcast_convert_type(v, unsigned) << 1 for v in (x, t))
     bound = jnp.where(sign(t) < 0, jnp.zeros_like(bound), bound)  # below 0 it excludes nothing

@@ -318,7 +318,7 @@ def test_a_base_may_be_traced(function):
     for c in (-1.0, 2.0):
         assert_allclose(jax.jit(lambda c: function(x, c=c))(c), function(x, c=c), rtol=1e-6)
         slope = jax.jit(jax.grad(lambda x, c: function(x, c=c).sum()))(x, c)
-        assert_allclose(slope, jax.grad(lambda x: function(x, c=c).sum())(x), rtol=1e-6)
+        assert_allclose(slope, jax.grad(lambda x, c=c: function(x, c=c).sum())(x), rtol=1e-6)
         assert np.isfinite(jax.grad(lambda c: function(x, c=c).sum())(c))
 
 

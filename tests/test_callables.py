@@ -120,7 +120,7 @@ def test_a_step_is_recognised_inside(quantizer):
 
 @each_wrapping
 def test_and_refused_elsewhere(quantizer):
-    with pytest.raises(ValueError, match="`input_quantizer` must return ±1, .*ste_heaviside"):
+    with pytest.raises(ValueError, match=r"`input_quantizer` must return ±1, .*ste_heaviside"):
         jbnn.binary_dense(X[0, 0], W[0, 0], input_quantizer=quantizer)
 
 

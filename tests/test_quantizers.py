@@ -317,12 +317,12 @@ def test_other_options_out_of_range_are_refused():
 @pytest.mark.parametrize("dtype", [jnp.float8_e4m3fnuz, jnp.float8_e5m2, jnp.float8_e4m3fn], ids=str)
 def test_floats_of_8_bits_are_refused(quantizer, dtype):
     """Some have no -0, others no infinity: their signs would be wrong."""
-    with pytest.raises(TypeError, match="`x` must .*float8"):
+    with pytest.raises(TypeError, match=r"`x` must .*float8"):
         quantizer(jnp.ones(3, dtype))
 
 
 def test_float64_that_jax_would_narrow_is_refused():
-    with pytest.raises(TypeError, match="`x` must .*float64"):
+    with pytest.raises(TypeError, match=r"`x` must .*float64"):
         ste_sign(np.array([-1e-60]))
 
 
