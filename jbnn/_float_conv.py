@@ -33,10 +33,13 @@ def float_conv(a: jax.Array, b: jax.Array, geometry: Geometry, *, outside: float
     if g.rank == 0:
         return jnp.einsum("nc,co->no", a, b, **numerics)
     padding, lhs_dilation = g.padding, g.lhs_dilation
+    image = a
     if outside != 0:  # lax pads with zeros only
         a = pad_image(a, outside, g)
         padding, lhs_dilation = ((0, 0),) * g.rank, (1,) * g.rank
     spatial = "DHW"[-g.rank :]
+
+    out_sharding = conv_out_sharding(image, b, g.output)
 
     def conv(a: jax.Array, b: jax.Array) -> jax.Array:
         return lax.conv_general_dilated(
@@ -49,7 +52,7 @@ def float_conv(a: jax.Array, b: jax.Array, geometry: Geometry, *, outside: float
             dimension_numbers=(f"N{spatial}C", f"{spatial}IO", f"N{spatial}C"),
             feature_group_count=g.groups,
             **numerics,
-            **conv_out_sharding(a, b, g.output),
+            **out_sharding,
         )
 
     return exact_on_meshes(conv, a, b)

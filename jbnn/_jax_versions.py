@@ -91,13 +91,14 @@ def require_devices(primitive: Primitive) -> None:
 
 
 def pass_through_shard_map(primitive: Primitive) -> None:
-    """Lets `shard_map` check and differentiate what a primitive does elementwise over devices; newer ones need no rule."""
+    """Lets `shard_map` check and differentiate a primitive that each device computes alone; newer JAX needs no rule."""
     if HAS_EXPLICIT_MESHES:
         return
     from jax.experimental import shard_map
 
-    shard_map.register_standard_check(primitive)
-    shard_map.register_standard_rewrite(primitive)
+    rules: Any = shard_map
+    rules.register_standard_check(primitive)
+    rules.register_standard_rewrite(primitive)
 
 
 def is_shared_out(lowering: Any) -> bool:

@@ -10,8 +10,8 @@ A convolution, a gradient in its image and one in its kernel are all the same op
 
 Images n and outputs o are shared out as they are, and sums over shared i are added up. Rows are shared out in one of
 two ways. Device number p has rows p·L to (p + 1)·L of lhs, and either as many outputs t as read from there on, or as
-many taps j; then sums are added up. Either way it lacks a few rows at both ends, which its neighbours send. The outermost
-devices receive zeros, which is what lies outside of the image.
+many taps j; then sums are added up. Either way it lacks a few rows at both ends, which its neighbours send. The
+outermost devices receive zeros, which is what lies outside of the image.
 """
 
 import dataclasses
@@ -96,7 +96,7 @@ def _lower(ctx: Any, lhs: Any, rhs: Any, **params: Any) -> Any:
     exported = ctx.module_context.lowering_parameters.for_export  # as a program of StableHLO and nothing else
     call: Callable[..., Any] = functools.partial(_of_lax, **params)
     if is_shared_out(ctx) and not exported:
-        shares = _Shares.of(*ctx.avals_in, *ctx.avals_out, params)
+        shares = _Shares.of(*ctx.avals_in, ctx.avals_out[0], params)
         call = on_shares(shares.conv, shares.rule())
     return mlir.lower_fun(call, multiple_results=False)(ctx, lhs, rhs)
 
