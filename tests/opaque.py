@@ -81,12 +81,13 @@ def gradient(x, w):
     return jax.grad(lambda x, w: jnp.sum(jnp.sin(jbnn.binary_conv(x, w, implementation="stand-in"))), (0, 1))(x, w)
 
 
+PACKED = np.asarray(jbnn.pack(X)), np.asarray(jbnn.pack(W, axis=-2))
 PROGRAMS = {
     "sums": (sums, X, W),
     "affine": (affine, X, W, TERMS, TERMS),
-    "words": (words, *map(np.asarray, (jbnn.pack(X), jbnn.pack(W, axis=-2))), VALUE, FLIP),
+    "words": (words, *PACKED, VALUE, FLIP),
+    "gradient": (gradient, X, W),
 }
-PROGRAMS["gradient"] = gradient, X, W
 
 
 def equal(y, e):
