@@ -40,10 +40,13 @@ def jbnn_float_conv(a: jax.Array, b: jax.Array, g: Geometry, outside: float, **n
     if g.rank == 0:
         return jnp.einsum("nc,co->no", a, b, **numerics)
     padding, lhs_dilation = g.padding, g.lhs_dilation
+    image = a
     if outside != 0:  # lax pads with zeros only
         a = pad_image(a, outside, g)
         padding, lhs_dilation = ((0, 0),) * g.rank, (1,) * g.rank
     spatial = "DHW"[-g.rank :]
+
+    out_sharding = conv_out_sharding(image, b, g.output)
 
     def conv(a: jax.Array, b: jax.Array) -> jax.Array:
         return lax.conv_general_dilated(
@@ -56,7 +59,7 @@ def jbnn_float_conv(a: jax.Array, b: jax.Array, g: Geometry, outside: float, **n
             dimension_numbers=(f"N{spatial}C", f"{spatial}IO", f"N{spatial}C"),
             feature_group_count=g.groups,
             **numerics,
-            **conv_out_sharding(a, b, g.output),
+            **out_sharding,
         )
 
     return exact_on_meshes(conv, a, b)

@@ -95,7 +95,7 @@ def require_devices(primitive: Primitive) -> None:
 
 
 def pass_through_shard_map(primitive: Primitive) -> None:
-    """Lets `shard_map` check and differentiate a primitive that works on each device alone; newer ones need no rule."""
+    """Lets `shard_map` check and differentiate a primitive that each device computes alone; newer JAX needs no rule."""
     if HAS_EXPLICIT_MESHES:
         return
     from jax.experimental import shard_map

@@ -96,7 +96,8 @@ def _lower(ctx: Any, lhs: Any, rhs: Any, **params: Any) -> Any:
     exported = ctx.module_context.lowering_parameters.for_export  # as a program of StableHLO and nothing else
     call: Callable[..., Any] = functools.partial(_of_lax, **params)
     if is_shared_out(ctx) and not exported:
-        shares = _Shares.of(*ctx.avals_in, ctx.avals_out[0], params)
+        of_lhs, of_rhs = ctx.avals_in
+        shares = _Shares.of(of_lhs, of_rhs, ctx.avals_out[0], params)
         call = on_shares(shares.conv, shares.rule())
     return mlir.lower_fun(call, multiple_results=False)(ctx, lhs, rhs)
 

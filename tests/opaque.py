@@ -74,7 +74,6 @@ def affine(x, w, scale, bias):
 
 def words(x, w, value, flip):
     threshold = jbnn.Threshold(value, flip)
-    x, w = jbnn.pack(x), jbnn.pack(w, axis=-2)
     return jbnn.packed_conv(x, w, channels=40, threshold=threshold, implementation="stand-in")
 
 
@@ -82,8 +81,13 @@ def gradient(x, w):
     return jax.grad(lambda x, w: jnp.sum(jnp.sin(jbnn.binary_conv(x, w, implementation="stand-in"))), (0, 1))(x, w)
 
 
-PROGRAMS = {"sums": (sums, X, W), "affine": (affine, X, W, TERMS, TERMS), "words": (words, X, W, VALUE, FLIP)}
-PROGRAMS["gradient"] = gradient, X, W
+PACKED = np.asarray(jbnn.pack(X)), np.asarray(jbnn.pack(W, axis=-2))
+PROGRAMS = {
+    "sums": (sums, X, W),
+    "affine": (affine, X, W, TERMS, TERMS),
+    "words": (words, *PACKED, VALUE, FLIP),
+    "gradient": (gradient, X, W),
+}
 
 
 def equal(y, e):
@@ -130,7 +134,7 @@ def elsewhere():
     facts["vmap"] = equal(y, expected[None])
     y, gathers = on(MESH, lambda x, w: jnp.sum(sums(x, w) * 2), *both)
     facts["larger program"] = int(y) == 2 * int(expected.sum()) and not gathers
-    few = [a[..., :40] if a.ndim in (1, 4) and a.shape[-1] == 64 else a for a in (X, W, VALUE, FLIP)]
+    few = [a[..., :40] if a.ndim in (1, 4) and a.shape[-1] == 64 else a for a in PROGRAMS["words"][1:]]
     y, _ = on(MESH, words, put(few[0], "a"), put(few[1], None, None, None, "b"), *few[2:])
     facts["uneven words"] = bool(np.array_equal(y, words(*few)))
 
