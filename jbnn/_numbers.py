@@ -41,7 +41,7 @@ def known(value: Any) -> np.ndarray | None:
 
 
 def _real(name: str, value: ArrayLike, like: jax.Array) -> jax.Array:
-    if type(value) in (int, float):
+    if isinstance(value, int | float) and not isinstance(value, bool):
         try:
             with np.errstate(over="ignore"):
                 rounded = np.float64(value).astype(like.dtype)

@@ -127,7 +127,7 @@ def test_and_refused_elsewhere(quantizer):
 def test_a_learned_shift_has_its_whole_gradient():
     def total(shift):
         return jbnn.binary_dense(
-            jnp.full((1, 4), 0.5), jnp.ones((4, 1)), mode="and", input_quantizer=lambda z: step(z - shift)
+            jnp.full((1, 4), 0.5), jnp.ones((4, 1)), mode="and", input_quantizer=lambda z: step(z - shift[None])
         ).sum()
 
     for gradient in (jax.grad(total), jax.jit(jax.grad(total))):
