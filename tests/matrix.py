@@ -51,7 +51,7 @@ FEATURES = (
     ),
     Feature(
         "gradients, of first order only",
-        ("gradients", "gradients_under_transforms", "first_order"),
+        ("gradients", "gradients_under_transforms", "first_order", "residuals"),
         ("binary_conv:", "binary_dense:", "alpha"),
     ),
     Feature("`binary_dense`, `packed_dense`", ("dense",), ("binary_dense:", "packed_dense:")),
@@ -66,6 +66,7 @@ FEATURES = (
         (
             "convolution",
             "convolution_errors",
+            "convolution_transfers",
             "conv_transpose",
             "conv_gradient",
             "sub_pixels",
@@ -76,16 +77,16 @@ FEATURES = (
     ),
     Feature(
         "`jbnn.mps`",
-        ("mps_binary_rows", "mps_real_rows", "mps_formulas", "mps_errors"),
+        ("mps_binary_rows", "mps_real_rows", "mps_formulas", "mps_values", "mps_errors"),
         ("mps.",),
     ),
     Feature("`jbnn.interchange`", ("interchange",), ("interchange.",)),
     Feature("networks end to end, `summary`", ("networks", "summary"), ("binarynet", "birealnet18", "quicknet")),
     Feature("safetensors, Orbax, programs that run without jbnn", ("storage",)),
-    Feature("implementations `popcount` and `unpacked`", ("implementations",), ("packed_conv:",)),
+    Feature("the portable implementations, `sign_flip` among them", ("implementations", "real_weights"), ("packed_conv:",)),
     Feature("`jit`, `vmap`, `scan`, `checkpoint`, donated buffers", ("transforms", "variants", "programs")),
     Feature("`jax.export` for cpu, cuda, tpu, and all of them", ("export",)),
-    Feature("meshes of 4 and 8 devices, `shard_map`", ("sharding",)),
+    Feature("meshes of 4 and 8 devices, `shard_map`", ("sharding", "opaque")),
     Feature("two processes", ("distributed",)),
 )
 OF_OURSELVES = "apple", "docstrings", "matrix", "mps_checklist", "oracle", "port_from_mps", "refusals"
