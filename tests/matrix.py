@@ -83,7 +83,9 @@ FEATURES = (
     Feature("`jbnn.interchange`", ("interchange",), ("interchange.",)),
     Feature("networks end to end, `summary`", ("networks", "summary"), ("binarynet", "birealnet18", "quicknet")),
     Feature("safetensors, Orbax, programs that run without jbnn", ("storage",)),
-    Feature("the portable implementations, `sign_flip` among them", ("implementations", "real_weights"), ("packed_conv:",)),
+    Feature(
+        "implementations `popcount`, `sign_flip`, `unpacked`", ("implementations", "real_weights"), ("packed_conv:",)
+    ),
     Feature("`jit`, `vmap`, `scan`, `checkpoint`, donated buffers", ("transforms", "variants", "programs")),
     Feature("`jax.export` for cpu, cuda, tpu, and all of them", ("export",)),
     Feature("meshes of 4 and 8 devices, `shard_map`", ("sharding", "opaque")),
