@@ -62,6 +62,14 @@ def in_even_parts(array: jax.Array, axis: int, size: int) -> jax.Array:
     return _gathered_unless(array, axis, lambda devices: size % devices == 0)
 
 
+def sharded_as(like: jax.Array, array: jax.Array) -> jax.Array:
+    """The array, of the shape of `like`, with its sharding on a mesh of explicit axes."""
+    if not is_explicit(like):
+        return array
+    type_: Any = jax.typeof(like)
+    return jax.sharding.reshard(array, type_.sharding)
+
+
 def _gathered_unless(array: jax.Array, axis: int, fits: Callable[[int], bool]) -> jax.Array:
     if not is_explicit(array):
         return array

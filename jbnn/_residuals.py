@@ -20,6 +20,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
 from jbnn._bits import pack, unpack_bits
+from jbnn._jax_versions import sharded_as
 from jbnn._materialize import through_an_empty_loop
 
 NAME = "jbnn_bits"
@@ -46,7 +47,7 @@ def recall_mask(words: jax.Array, cotangent: jax.Array) -> tuple[jax.Array, jax.
     (words,), cotangent = recall((words,), cotangent)
     size = cotangent.shape[-1] if cotangent.ndim else 1
     mask = unpack_bits(words, size, axis=max(cotangent.ndim - 1, 0), groups=1)
-    return mask.reshape(cotangent.shape), cotangent
+    return sharded_as(cotangent, mask.reshape(cotangent.shape)), cotangent
 
 
 def _barrier(*arrays: jax.Array) -> tuple[jax.Array, ...]:
