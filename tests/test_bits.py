@@ -236,7 +236,9 @@ def test_a_number_that_becomes_0_is_refused(x):
         jbnn.sign(x)
 
 
-@pytest.mark.parametrize("x", [2**40, [1, 2**40], None, "one", b"1", [[1], [1, 2]], object()], ids=str)
+@pytest.mark.parametrize(
+    "x", [2**40, [1, 2**40], None, "one", b"1", [[1], [1, 2]], object()], ids=lambda x: type(x).__name__
+)
 @pytest.mark.parametrize("call", [jbnn.sign, jbnn.pack], ids=lambda call: call.__name__)
 def test_what_is_no_array_is_named(call, x):
     with pytest.raises(TypeError, match="`x` must "):
