@@ -88,13 +88,13 @@ def test_pixels_are_exact(x_shape, w_shape, options, dtype):
     assert_array_equal(convolve(x, oracle.pack(w, axis=-2)), expected(x.astype(np.int64), w, options))
 
 
-@pytest.mark.parametrize("rows", [1, 9])
-def test_pixels_are_exact_beyond_the_integers_of_float32(rows):
+@pytest.mark.parametrize(("rows", "outputs"), [(1, 8), (9, 8), (9, 1)])
+def test_pixels_are_exact_beyond_the_integers_of_float32(rows, outputs):
     """Sums past 2^24 that are odd: "unpacked" refuses them, and None finds the kernel that does not."""
-    x, w = np.full((rows, 2**17 + 1), 255, np.uint8), np.ones((2**17 + 1, 8), np.int32)
+    x, w = np.full((rows, 2**17 + 1), 255, np.uint8), np.ones((2**17 + 1, outputs), np.int32)
     words = oracle.pack(w, axis=-2)
     y = jbnn.binary_dense(x, words, mode="binary_weights")
-    assert_array_equal(y, np.full((rows, 8), 255 * (2**17 + 1)))
+    assert_array_equal(y, np.full((rows, outputs), 255 * (2**17 + 1)))
     with pytest.raises(NotImplementedError, match=r"unpacked.*33423615"):
         jbnn.binary_dense(x, words, mode="binary_weights", implementation="unpacked")
 
