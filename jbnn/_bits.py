@@ -66,11 +66,6 @@ def _is_negative(x: jax.Array) -> jax.Array:
     return (bits > minus_zero) & (bits <= minus_infinity)
 
 
-def as_floating(x: ArrayLike) -> jax.Array:
-    """x in one of the floating dtypes that jbnn takes."""
-    return as_array("x", x, lambda dtype: dtype in FLOATS, "have a floating dtype", WHICH_FLOATS)
-
-
 def sign(x: ArrayLike) -> jax.Array:
     """The sign of x as ±1, with +1 for zero.
 

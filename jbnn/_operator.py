@@ -41,13 +41,14 @@ def apply(x: jax.Array, w: jax.Array, f: Formula) -> jax.Array:
         batch, x = x.shape[:-1], x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
     z = _affine(x, f)
     a = quantized("input_quantizer", z.astype(dtype), f.input_quantizer, case.reading) if case.counts else z
-    b = w
     closed_over = isinstance(x, jax.core.Tracer) and not isinstance(w, jax.core.Tracer)
-    if w.dtype != jnp.uint32 and closed_over and is_known(f.kernel_quantizer):
+    if w.dtype == jnp.uint32:
+        b = w
+    elif closed_over and is_known(f.kernel_quantizer):
         # A kernel that a jitted function closes over is packed now: XLA would do it while it compiles, for seconds.
         with jax.ensure_compile_time_eval():
             b = kernel_words(_kernel(w, f), case)
-    elif w.dtype != jnp.uint32:
+    else:
         b = _kernel(w, f).astype(dtype)
 
     if pixels and f.scale is None and f.bias is None and f.activation is None:

@@ -15,11 +15,10 @@ def folded(
     norm: BatchNormalization, scale: jax.Array | None, bias: jax.Array | None, dtype: DTypeLike
 ) -> tuple[jax.Array, jax.Array]:
     """Scale and bias with the batch normalisation in them, of numbers of `dtype`: scale·I and bias·I + J."""
-    gamma = (1.0,) * len(norm.mean) if norm.gamma is None else norm.gamma
     return fold_batch_norm(
         constants(norm.mean, dtype),
         constants(norm.variance, dtype),
-        constants(gamma, dtype),
+        None if norm.gamma is None else constants(norm.gamma, dtype),
         None if norm.beta is None else constants(norm.beta, dtype),
         epsilon=constants(norm.epsilon, jnp.result_type(float)),
         scale=scale,
