@@ -150,51 +150,6 @@ def as_dtype(name: str, dtype: DTypeLike, accepted: Sequence[DTypeLike], must: s
     return given
 
 
-def as_real(name: str, value: ArrayLike, dtype: DTypeLike) -> jax.Array:
-    """Real numbers of any kind in the floating `dtype`, rounded once: wide integers do not wrap on the way."""
-    in_python = isinstance(value, list | tuple) or type(value) in (int, float)
-    given = [given_array(name, leaf) for leaf in leaves_of(value) if type(leaf) not in (int, float)]
-    for each in given:
-        if not (jnp.issubdtype(each.dtype, jnp.floating) or jnp.issubdtype(each.dtype, jnp.integer)):
-            raise TypeError(f"`{name}` must be real, but has dtype {each.dtype}")
-    if not in_python and isinstance(given[0], jax.Array):
-        return given[0].astype(dtype)
-    with np.errstate(over="ignore"):
-        try:
-            return jnp.asarray(value, dtype) if in_python else jnp.asarray(given[0].astype(dtype))
-        except (ValueError, OverflowError):
-            raise TypeError(f"`{name}` must be numbers that a float can hold, but was {value!r}") from None
-
-
-def per_channel(name: str, value: ArrayLike, size: int, letter: str, dtype: DTypeLike) -> jax.Array:
-    """A real scalar, or one number for each channel."""
-    array = as_real(name, value, dtype)
-    if array.shape not in ((), (size,)):
-        raise ValueError(
-            f"`{name}` must be a scalar or have shape ({letter},) = ({size},), but has shape {array.shape}"
-        )
-    return array
-
-
-def common_shape(shapes: dict[str, tuple[int, ...]]) -> tuple[int, ...]:
-    """The shape of terms that are each scalars, (O,), or (…, O) with axes in front that stack layers."""
-    size = next((shape[-1:] for shape in shapes.values() if shape), ())
-    longest = max((shape for shape in shapes.values() if shape[-1:] in ((), size)), key=len, default=())
-    for name, shape in shapes.items():
-        if shape != longest[len(longest) - len(shape) :]:
-            stacked = f", or (…, O) = {longest}" if len(longest) > 1 else ""
-            raise ValueError(f"`{name}` must be a scalar or have shape (O,) = {size}{stacked}, but has shape {shape}")
-    return longest
-
-
-def real_scalar(name: str, value: ArrayLike, dtype: DTypeLike) -> jax.Array:
-    """One real number, which may be traced."""
-    array = as_real(name, value, dtype)
-    if array.ndim:
-        raise ValueError(f"`{name}` must be a scalar, but has shape {array.shape}")
-    return array
-
-
 def check_number(name: str, value: Any) -> None:
     """A number that is known while tracing."""
     if isinstance(value, jax.Array) or not isinstance(value, numbers.Real):

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 from jax import dtypes, lax
 from jax.typing import ArrayLike
 
-from jbnn._arguments import as_real, common_shape, given_array, real_scalar
+from jbnn._arguments import given_array
+from jbnn._numbers import as_real, common_shape, real_scalar
 
 
 def fold_batch_norm(

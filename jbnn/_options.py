@@ -8,10 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from jbnn._arguments import at_least_float32, check_activation, check_flag, check_number, per_channel
+from jbnn._arguments import at_least_float32, check_activation, check_flag, check_number
 from jbnn._geometry import Geometry
 from jbnn._kernels.case import BITS, SIGNS, Case, Reading
 from jbnn._kernels.choose import check_case
+from jbnn._numbers import per_channel
 from jbnn._quantized import Quantizer, check_quantizer
 
 Mode = Literal["xnor", "and", "binary_weights"]

@@ -8,8 +8,9 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
-from jbnn._arguments import as_exactly, common_shape, given_array, leaves_of
+from jbnn._arguments import as_exactly, given_array, leaves_of
 from jbnn._jax_versions import register_for_export
+from jbnn._numbers import common_shape
 
 
 class Threshold(NamedTuple):

@@ -14,8 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from jbnn._arguments import as_float, as_real
-from jbnn._numbers import known, numbers
+from jbnn._arguments import as_float
+from jbnn._numbers import as_real, known, numbers
 
 __all__ = [
     "absolute",

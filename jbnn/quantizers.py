@@ -26,7 +26,7 @@ from jax.typing import ArrayLike
 from jbnn._arguments import as_float, as_index, at_least_float32, check_flag
 from jbnn._bits import sign
 from jbnn._marks import marked
-from jbnn._numbers import known, number
+from jbnn._numbers import known, real_scalar
 from jbnn._once import tied, witness
 from jbnn._residuals import keep_mask, recall_mask
 
@@ -110,7 +110,7 @@ _sloped = jax.jit(_sign_with_slope, static_argnums=2)
 def _straight_through(x: jax.Array, value: Function, clip: ArrayLike | None, *numbers: jax.Array) -> jax.Array:
     if clip is None:
         return _through(x, numbers, value)
-    bound, is_known = number("clip", clip, x), known(clip)
+    bound, is_known = real_scalar("clip", clip, x.dtype), known(clip)
     if is_known is not None and not is_known > 0:
         raise ValueError(f"`clip` must be positive or None, but was {clip!r}")
     return _where(x, numbers, (bound,), value, _is_within)
@@ -203,7 +203,7 @@ def swish_sign(x: ArrayLike, beta: ArrayLike = 5.0) -> jax.Array:
       Darabi et al., Regularized Binary Network Training (BNN+), 2018, section 3.1. https://arxiv.org/abs/1812.11800
     """
     x = as_float("x", x)
-    return _sloped(x, (number("beta", beta, x),), _swish_slope)
+    return _sloped(x, (real_scalar("beta", beta, x.dtype),), _swish_slope)
 
 
 def _swish_slope(x: jax.Array, beta: jax.Array) -> jax.Array:
@@ -319,7 +319,7 @@ def ste_tern(
     """
     x = as_float("x", x)
     check_flag("ternary_weight_networks", ternary_weight_networks)
-    t, is_known = number("threshold", threshold, x), known(threshold)
+    t, is_known = real_scalar("threshold", threshold, x.dtype), known(threshold)
     if is_known is not None and not is_known >= 0:
         raise ValueError(f"`threshold` must not be negative, but was {threshold!r}")
     if ternary_weight_networks:

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jbnn._arguments import as_array, as_real, last_axis, per_channel
+from jbnn._arguments import as_array, last_axis
+from jbnn._numbers import as_real, per_channel
 
 
 def dequantize_linear(w: ArrayLike, minimum: ArrayLike, maximum: ArrayLike) -> jax.Array:

@@ -19,9 +19,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike, DTypeLike
 
-from jbnn._arguments import as_float, as_image, as_index, as_kernel, as_real, at_least_float32, check_groups
+from jbnn._arguments import as_float, as_image, as_index, as_kernel, at_least_float32, check_groups
 from jbnn._binary import binary_conv, binary_conv_transpose
 from jbnn._jax_versions import register_for_export
+from jbnn._numbers import as_real
 from jbnn._options import Mode, Quantizer
 from jbnn._shapes import Operand, Padding, Sizes, conv_geometry, dense_geometry, per_axis, transpose_geometry
 from jbnn.convolution._edges import EdgeMode

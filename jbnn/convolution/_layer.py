@@ -10,10 +10,11 @@ import jax.numpy as jnp
 from jax import dtypes, lax
 from jax.typing import ArrayLike, DTypeLike
 
-from jbnn._arguments import array_from, at_least_float32, check_activation, last_axis, per_channel
+from jbnn._arguments import array_from, at_least_float32, check_activation, last_axis
 from jbnn._float_conv import float_conv
 from jbnn._geometry import Geometry
 from jbnn._jax_versions import DIFFERENTIATES_WIDER_CONVOLUTIONS
+from jbnn._numbers import per_channel
 from jbnn._options import Activation, check_pad_value
 from jbnn._shapes import Operand
 from jbnn.convolution._edges import EdgeMode, check_edge_mode, continue_image, continues

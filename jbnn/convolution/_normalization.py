@@ -10,7 +10,8 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
 
-from jbnn._arguments import as_float, as_index, at_least_float32, real_scalar
+from jbnn._arguments import as_float, as_index, at_least_float32
+from jbnn._numbers import real_scalar
 
 # So few are added one by one, which is as fast as by doubling.
 _FEW = 8

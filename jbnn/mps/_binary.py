@@ -7,8 +7,9 @@ from typing import Any
 import jax
 from jax.typing import ArrayLike, DTypeLike
 
-from jbnn._arguments import as_float, at_least_float32, real_scalar
+from jbnn._arguments import as_float, at_least_float32
 from jbnn._binary import binary_conv
+from jbnn._numbers import real_scalar
 from jbnn._options import Mode, Quantizer
 from jbnn.mps._borders import edge_name, with_borders
 from jbnn.mps._descriptor import ConvolutionDescriptor

@@ -11,8 +11,9 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
 
-from jbnn._arguments import as_array, as_real
+from jbnn._arguments import as_array
 from jbnn._jax_versions import register_static_fields_for_export
+from jbnn._numbers import as_real
 from jbnn.convolution import dequantize_linear, dequantize_lookup
 from jbnn.mps._blobs import shaped
 from jbnn.mps._descriptor import ConvolutionDescriptor, check_descriptor
