@@ -14,7 +14,7 @@ from jbnn.mps._blobs import (
     weights_from_dense_words,
     weights_from_kernel,
 )
-from jbnn.mps._descriptor import BatchNormalization, ConvolutionDescriptor, NeuronDescriptor
+from jbnn.mps._descriptor import BatchNormalization, ConvolutionDescriptor
 from jbnn.mps._enums import (
     AccumulatorPrecision,
     BinaryConvolutionFlags,
@@ -27,6 +27,7 @@ from jbnn.mps._enums import (
     WeightsQuantizationType,
 )
 from jbnn.mps._float import convolution, convolution_gradient, convolution_transpose
+from jbnn.mps._neuron import NeuronDescriptor
 from jbnn.mps._padding import padding_policy
 from jbnn.mps._source import ArrayDataSource, DataSource
 

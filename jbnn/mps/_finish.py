@@ -8,7 +8,8 @@ from jax.typing import DTypeLike
 
 from jbnn._batch_norm import fold_batch_norm
 from jbnn.convolution import depth_to_space, space_to_depth
-from jbnn.mps._descriptor import BatchNormalization, ConvolutionDescriptor, constants
+from jbnn.mps._descriptor import BatchNormalization, ConvolutionDescriptor
+from jbnn.mps._fields import constants
 
 
 def folded(

@@ -6,8 +6,9 @@ import dataclasses
 import json
 from typing import Any
 
-from jbnn.mps._descriptor import BatchNormalization, ConvolutionDescriptor, NeuronDescriptor
+from jbnn.mps._descriptor import BatchNormalization, ConvolutionDescriptor
 from jbnn.mps._enums import DataType, WeightsQuantizationType
+from jbnn.mps._neuron import NeuronDescriptor
 
 StaticFields = tuple[ConvolutionDescriptor, DataType, WeightsQuantizationType]
 
