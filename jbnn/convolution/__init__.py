@@ -5,9 +5,11 @@ every kind: grouped, depthwise, transposed, sub-pixel, with any of MPS's edge mo
 over `jax.lax`, with the layouts and option names of the binary operators: images (N, *S, C) and kernels (*K, C/G, O).
 """
 
+from jbnn.convolution._binary_gradient import binary_conv_gradient
+from jbnn.convolution._cotangent import ConvGradient
 from jbnn.convolution._dequantize import dequantize_linear, dequantize_lookup
 from jbnn.convolution._forward import conv, conv_transpose, dense, depthwise_conv
-from jbnn.convolution._gradient import ConvGradient, binary_conv_gradient, conv_gradient, dense_gradient
+from jbnn.convolution._gradient import conv_gradient, dense_gradient
 from jbnn.convolution._layout import depth_to_space, space_to_depth, transpose_kernel
 from jbnn.convolution._normalization import cross_channel_normalization
 
