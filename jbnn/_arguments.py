@@ -1,4 +1,4 @@
-"""What a caller gives, as what the code below works with.
+"""What a caller gives, checked and converted to what the rest of the package works with.
 
 Every refusal names the argument, what it must be and what it was. Dtypes are judged as they were given: without x64,
 `jnp.asarray` would first make words of 64 bits words of 32, and -1e-60 a zero, whose sign is +1.
@@ -19,7 +19,7 @@ from jax.typing import ArrayLike, DTypeLike
 FLOATS = (jnp.float32, jnp.bfloat16, jnp.float16, jnp.float64)
 SIGNED = (jnp.int4, jnp.int8, jnp.int16, jnp.int32, jnp.int64)
 WHICH_FLOATS = "; floats are float32, bfloat16, float16 or float64"
-"""Those of 8 bits are not: some have no -0, or no infinity, or no sign at all."""
+"""The end of an error. Floats of 8 bits are refused: some have no -0, or no infinity, or no sign at all."""
 
 
 def as_index(name: str, value: Any) -> int:
@@ -39,9 +39,9 @@ def check_groups(name: str, groups: int, channels: int) -> None:
 def as_array(
     name: str, value: ArrayLike, accepted: Callable[[np.dtype], bool], must: str, way_out: str = ""
 ) -> jax.Array:
-    """An array whose dtype, as it was given, is `accepted`; the error says that it `must` be so, and the way out.
+    """An array whose dtype, as it was given, is `accepted`; else an error that says what it `must` be, and a way out.
 
-    A dtype that JAX would narrow is refused too. Python's numbers, and lists of them, have none: they become JAX's.
+    A dtype that JAX would narrow is refused too. Python's numbers, and lists of them, have no dtype: they take JAX's.
     """
     given = given_array(name, value)
     if not accepted(given.dtype):
@@ -91,7 +91,7 @@ def leaves_of(value: Any) -> list[Any]:
 
 
 def as_float(name: str, value: ArrayLike, otherwise: str = "", *others: DTypeLike) -> jax.Array:
-    """A floating array of a dtype that the operators take, or of one of the `others`, which the error calls so."""
+    """A floating array of a dtype that the operators take, or of one of the `others`, in words `otherwise`."""
     accepted = [jnp.dtype(dtype) for dtype in (*FLOATS, *others)]
     must = f"have dtype float32, bfloat16, float16 or float64{otherwise}"
     return as_array(name, value, lambda dtype: dtype in accepted, must)

@@ -57,7 +57,7 @@ def binary_conv(
       feature_group_count: G, a divisor of C and of O.
       pad_value: what a tap outside the image holds after quantization. xnor: 0 (contributes nothing), +1 or -1.
         and: 0 or 1. binary_weights: the value of z there.
-      input_bias: scalar or (C,), added first. Of a z so small that the device flushes it to 0 the sign is +1.
+      input_bias: scalar or (C,), added first. Where a device flushes a tiny z to 0, its sign is +1.
       input_scale: scalar or (C,), multiplied second.
       scale: scalar or (O,); XNOR-Net's is `alpha(w)`.
       bias: scalar or (O,); neither scaled nor multiplied with beta.

@@ -189,7 +189,7 @@ def _quantized(x: jax.Array, quantizer: Callable[[jax.Array], jax.Array]) -> jax
 
 @functools.partial(jax.jit, static_argnames=("axis", "groups", "positive"))
 def _pack(x: jax.Array, *, axis: int, groups: int, positive: bool = False) -> jax.Array:
-    """The bits of x, which are its signs, or where x is `positive`; of bool its values."""
+    """Packs bool as it is, and of numbers the signs or, if `positive`, whether they are above 0."""
     if jnp.issubdtype(x.dtype, jnp.floating):
         x = _without_derivative(x)
     bits = x if x.dtype == jnp.bool_ else x > 0 if positive else ~_is_negative(x)

@@ -26,7 +26,7 @@ def pack_kernels(
       where: a function of a leaf's path and the leaf that is True for the kernels to pack. The path is a tuple of
         JAX's keys, as `jax.tree_util.tree_map_with_path` gives, which here equal also what they hold:
         `path[-1] == "kernel"`, `"stem" in path` and `path[0] == 0` are as they read. `jax.tree_util.keystr` makes it a
-        string, as before.
+        string.
       quantizer: the kernels' own, as in `pack`; None is `sign`. For `binary_conv` with a `kernel_quantizer` that has
         another forward, such as one that subtracts a mean. It is called with a whole leaf: one that takes a mean
         goes in as `jax.vmap(quantizer)` where kernels are stacked.

@@ -50,15 +50,18 @@ def is_explicit(array: jax.Array) -> bool:
 
 
 def in_whole_parts(array: jax.Array, axis: int, size: int) -> jax.Array:
-    """The array, on a mesh of explicit axes gathered along one of its own if a device has no whole parts of that size.
+    """The array, gathered along an axis unless every device has whole parts of that size.
 
-    JAX splits such an axis only where each part lies on one device.
+    Only on a mesh of explicit axes: there JAX reshapes an axis into parts only where each part lies on one device.
     """
     return _gathered_unless(array, axis, lambda devices: array.shape[axis] % (devices * size) == 0)
 
 
 def in_even_parts(array: jax.Array, axis: int, size: int) -> jax.Array:
-    """The array, on a mesh of explicit axes gathered along one of its own if what is made of it, so long, is uneven."""
+    """The array, gathered along an axis unless the devices can share evenly what is made of it, of that size.
+
+    Only on a mesh of explicit axes: there JAX refuses an axis that its devices do not divide.
+    """
     return _gathered_unless(array, axis, lambda devices: size % devices == 0)
 
 
@@ -91,6 +94,16 @@ def register_for_export(cls: type) -> None:
     """Lets exported programs that take or give this NamedTuple be stored; jax 0.4.34 can store none."""
     if hasattr(export, "register_namedtuple_serialization"):
         export.register_namedtuple_serialization(cls, serialized_name=f"jbnn.{cls.__name__}")
+
+
+def register_static_fields_for_export(
+    cls: type, dump: Callable[[Any], bytes], load: Callable[[bytes | bytearray], Any]
+) -> None:
+    """The same for a dataclass that is a pytree: `dump` writes its static fields, a tuple, and `load` reads them."""
+    if hasattr(export, "register_pytree_node_serialization"):
+        export.register_pytree_node_serialization(
+            cls, serialized_name=f"jbnn.{cls.__name__}", serialize_auxdata=dump, deserialize_auxdata=load
+        )
 
 
 def require_devices(primitive: Primitive) -> None:
@@ -152,13 +165,3 @@ def call_on_shares(
         options["need_replication_factors"] = whole
     call.def_partition(partition, infer_sharding_from_operands=infer, **options)
     return call
-
-
-def register_static_fields_for_export(
-    cls: type, dump: Callable[[Any], bytes], load: Callable[[bytes | bytearray], Any]
-) -> None:
-    """The same for a dataclass that is a pytree: its static fields, a tuple in their order, as bytes and back."""
-    if hasattr(export, "register_pytree_node_serialization"):
-        export.register_pytree_node_serialization(
-            cls, serialized_name=f"jbnn.{cls.__name__}", serialize_auxdata=dump, deserialize_auxdata=load
-        )

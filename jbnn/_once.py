@@ -18,7 +18,7 @@ from jax.interpreters import ad, batching, mlir
 
 @jax.custom_jvp
 def witness(*operands: jax.Array) -> jax.Array:
-    """Of floating operands, what stands for them in the residuals of a rule."""
+    """What stands for floating operands in the residuals of a rule."""
     return jnp.zeros((), jnp.float32)
 
 

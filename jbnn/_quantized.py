@@ -14,20 +14,20 @@ from jbnn._marks import mark_of
 Quantizer = Callable[[jax.Array], jax.Array]
 
 _STEP = quantizers.ste_heaviside.__name__
-# The known ones to other values than ±1, by the name with which they mark these.
+# The quantizers to other values than ±1, by the name with which they mark these, and what an error says of them.
 _WAY_OUT = {
     "dorefa": "it has more than one bit, or values in [0, 1]",
     "ste_tern": "it has three values",
     "magnitude_aware_sign": "use `ste_sign` and `scale=jax.lax.stop_gradient(jbnn.alpha(w))`",
     _STEP: 'its values are 0 and 1, which are for mode="and"',
 }
-# What need not be traced to know its values.
+# The quantizers to ±1. Any other function is traced, in search of a mark.
 _TO_SIGNS = (quantizers.ste_sign, quantizers.approx_sign, quantizers.swish_sign, quantizers.identity)
 _OTHERS = {getattr(quantizers, name): name for name in _WAY_OUT}
 
 
 def check_quantizer(name: str, quantizer: Quantizer, reading: Reading | None) -> None:
-    """A function, and if it is a known one, to ±1; None reads nothing of it."""
+    """A function; and if it is a known one, to values that can be read so. None reads none."""
     function = _function(quantizer)
     if not callable(function):
         raise TypeError(f"`{name}` must be a function to ±1, but was {quantizer!r}")
@@ -49,11 +49,11 @@ def quantized(name: str, x: jax.Array, quantizer: Quantizer, reading: Reading) -
     if q.shape != x.shape:
         raise ValueError(f"`{name}` must keep the shape of its argument, {x.shape}, but returned shape {q.shape}")
     q = q.astype(x.dtype)
-    return q if reading != BITS or values == _STEP else _as_bits(q)
+    return q if reading != BITS or values == _STEP else _from_signs(q)
 
 
 @jax.jit
-def _as_bits(q: jax.Array) -> jax.Array:
+def _from_signs(q: jax.Array) -> jax.Array:
     """±1 as 1 and 0."""
     return (q + 1) / 2
 

@@ -21,8 +21,7 @@ class Threshold(NamedTuple):
     Without `flip` the bits are those of a rising function of u, with it those of a falling one: u >= value or
     u < value. value = -2^31 is a bit that does not depend on u: 1, or with `flip` 0.
 
-    Two thresholds are equal if their values and flips are, and their shapes. They have no
-    hash, as arrays have none.
+    Two thresholds are equal if their values and flips are, and their shapes. They have no hash, as arrays have none.
 
     Args:
       value: `int32` (O,), or a scalar for all channels; Python's integers, or a list of them, within int32.

@@ -23,6 +23,8 @@ from jbnn._bits import pack, unpack_bits, used_bits, words_per_group
 
 __all__ = ["from_larq", "from_openvino", "to_larq", "to_openvino"]
 
+_BYTES = np.uint32(8) * np.arange(4, dtype=np.uint32)[None]  # where the bytes of a word begin, low byte first
+
 
 def to_larq(w: ArrayLike, *, channels: int) -> jax.Array:
     """A packed kernel as the filter of Larq Compute Engine's binary convolution.
@@ -122,7 +124,7 @@ def _to_openvino(w: jax.Array, *, channels: int) -> jax.Array:
     if bits.size == 0:
         return jnp.zeros((0,), jnp.uint8)
     words = pack(bits)
-    in_bytes = lax.expand_dims(words, (1,)) >> (np.arange(4, dtype=np.uint32) * np.uint32(8))[None]
+    in_bytes = lax.expand_dims(words, (1,)) >> _BYTES
     return (in_bytes & np.uint32(0xFF)).astype(jnp.uint8).reshape(-1)[: -(-bits.size // 8)]
 
 
@@ -164,8 +166,7 @@ def from_openvino(data: ArrayLike, shape: Sequence[int]) -> jax.Array:
 @functools.partial(jax.jit, static_argnames="sizes")
 def _from_openvino(data: jax.Array, *, sizes: tuple[int, ...]) -> jax.Array:
     data = jnp.pad(data.reshape(-1), (0, -data.size % 4)).reshape(-1, 4).astype(jnp.uint32)
-    places = (np.arange(4, dtype=np.uint32) * np.uint32(8))[None]
-    words = jnp.sum(data << places, axis=1, dtype=jnp.uint32)
+    words = jnp.sum(data << _BYTES, axis=1, dtype=jnp.uint32)
     bits = unpack_bits(words, math.prod(sizes), axis=0, groups=1).reshape(sizes)
     return pack(bits.transpose(2, 3, 1, 0), axis=-2)
 

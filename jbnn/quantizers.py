@@ -41,9 +41,9 @@ __all__ = [
     "swish_sign",
 ]
 
-# What a rule is made of, value, mask or slope, is one object at every call, so that `jit` knows it again. Its numbers
-# are arrays, so that they may be traced. The forward passes call the rule once more for the value: that has a first
-# derivative, whoever asks for it.
+# The functions that a rule is made of (value, mask, slope) are the same objects at every call, so that `jit` recognises
+# them. Its numbers are arrays, so that they may be traced. For the value, a forward pass calls the rule itself: so the
+# value has its derivative there too.
 Function = Callable[..., jax.Array]
 Numbers = tuple[jax.Array, ...]
 
@@ -258,8 +258,8 @@ def ste_heaviside(x: ArrayLike, clip: ArrayLike | None = 1.0) -> jax.Array:
         q(x) = 1 where x > 0, else 0          dq/dx = 1 where |x| <= clip, else 0
 
     As a quantizer it is for `mode="and"` only, where its value is the bit: also inside a function of the caller's, as
-    `lambda z: ste_heaviside(z - shift)`, as long as this returns its values unchanged. `jbnn.pack` reads signs, not
-    steps, so the kernel that it made is packed as `jbnn.pack(ste_heaviside(w) > 0, axis=-2)`.
+    `lambda z: ste_heaviside(z - shift)`, as long as this returns its values unchanged. `jbnn.pack` reads signs
+    unless it is told otherwise, so its kernels are packed as `jbnn.pack(w, axis=-2, quantizer=ste_heaviside)`.
 
     Args:
       x: floating array of any shape.

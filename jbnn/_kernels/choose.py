@@ -16,10 +16,10 @@ PREFERRED: dict[str, tuple[str, ...]] = {
     "cpu": ("popcount", "sign_flip", "unpacked"),
     "cuda": ("popcount", "unpacked"),
 }
-"""By platform, the kernels to be asked, one after the other, whether they were measured to be faster."""
+"""By platform, kernels in order of preference: the first runs that can do a case and was measured to be faster."""
 
 EVERYWHERE = ("popcount", "unpacked", "sign_flip")
-"""Those that run if none of them was, and in programs for other platforms or several: together they can do all."""
+"""The order where none was, and in programs for other platforms or for several. Together these can do every case."""
 
 
 def implementations() -> dict[str, str | None]:

@@ -37,9 +37,9 @@ Array = tuple[Dimension, ...]
 class Rule:
     """The axes of arguments and of the result, and which letters may be split.
 
-    `splits` maps a letter to whether a share of so many steps can be worked on. A mesh axis over which two letters
-    are split goes to the one that comes first here. Letters that no argument or not the result has may be split too:
-    what was split is handed to the work, which adds up what must be added up.
+    `splits` maps a letter to whether a share of so many steps can be worked on. If two letters are split over the same
+    mesh axis, the one that comes first here gets it. A letter need not be on every array: the work is told what was
+    split, and adds up over the devices what must be added up.
     """
 
     arguments: tuple[Array, ...]
@@ -65,7 +65,7 @@ class Rule:
         return axes
 
     def sharding(self, mesh: Mesh, dimensions: Array, axes: dict[str, MeshAxes]) -> NamedSharding:
-        """Of one array, once it is known what is split over which axes."""
+        """How one array is laid out, once it is known what is split over which axes."""
         return NamedSharding(mesh, PartitionSpec(*(axes.get(d.letter) or None for d in dimensions)))
 
     def text(self) -> tuple[str, dict[str, int]]:

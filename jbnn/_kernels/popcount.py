@@ -52,10 +52,10 @@ def why_not(case: Case) -> str | None:
 
 
 def faster(case: Case) -> bool:
-    """Where floats were not measured to be.
+    """Except where floats were measured to be faster.
 
-    They are on a CPU where at most 4 of a word's 32 bits are used and the kernel's words outgrow the first-level cache
-    (1.4 times for 4 channels and a 7x7 window, 3 times for 1 channel). On an NVIDIA GPU they are where counting takes
+    They were on a CPU where at most 4 of a word's 32 bits are used and the kernel's words outgrow the first-level cache
+    (1.4 times for 4 channels and a 7x7 window, 3 times for 1 channel). On an NVIDIA GPU they were where counting takes
     more than one loop, each turn of which is a launch, against one on tensor cores (1.4 to 2.3 times for 3x3 windows).
     """
     g = case.geometry

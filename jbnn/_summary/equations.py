@@ -11,7 +11,7 @@ from jbnn._summary.table import Layer
 
 
 class Result(NamedTuple):
-    """One result of an equation: the layer that computes it, if one does, and the places of the operands it is of."""
+    """One result of an equation: the layer that computes it, if one does, and by their places the operands it needs."""
 
     layer: Layer | None
     data: tuple[int, ...]
@@ -47,9 +47,9 @@ def _correlation(eqn: Any) -> Layer:
 def _float_conv(eqn: Any, index: int, operands: tuple[int, ...], origin: Origin, used: bool) -> Result:
     """A result of `float_conv`, or of what `grad` and `vmap` make of it.
 
-    u is bilinear in x and w, so u, the gradient in x and the gradient in w take the same number of products. A shape
-    tells which it is, if that may have more axes by `vmap`. What is made of a single operand is no product but kept for
-    one, as a cast of w may be.
+    u is bilinear in x and w, so u, the gradient in x and the gradient in w take the same number of products. Which of
+    the three a result is, its shape tells, to which `vmap` may have added axes. What is made of a single operand is
+    none of them, but kept for one, as a cast of w may be.
     """
     if not used or len(operands) < 2:
         return Result(None, operands)
@@ -117,8 +117,8 @@ def _lax_conv(eqn: Any) -> Layer:
     outputs = channels_last(out.shape, numbers.out_spec)
     pairs = 1  # of a pixel and a tap that meet, along all axes
     for n, k, m, dilation in zip(inputs[1:-1], window, outputs[1:-1], params["lhs_dilation"], strict=True):
-        # Among zeros a pixel meets each tap once, and in each output once: a kernel's gradient has more taps than
-        # outputs.
+        # With zeros between them, each of n pixels meets every tap once, and every output once at most. In a kernel's
+        # gradient the outputs are fewer.
         pairs *= m * k if dilation == 1 else n * min(k, m)
     return Layer(
         kind="conv",

@@ -45,7 +45,7 @@ def live(jaxpr: Any, used: list[bool] | None) -> list[tuple[Any, list[bool]]]:
 
 
 def used_inside(used: list[bool], turns: int | None) -> list[bool] | None:
-    """Which results of an equation's jaxpr are used, given which of the equation's are: in a loop the next turn's."""
+    """Which results of an equation's jaxpr are used; of a loop's perhaps all (None), since its next turn reads them."""
     return used if turns == 1 else None
 
 

@@ -25,8 +25,8 @@ def pack_weights(w: ArrayLike) -> jax.Array:
     """Packs a kernel into MPS's binary weights.
 
     Args:
-      w: a latent or ±1 kernel (kH, kW, C/G, O); float32, bfloat16 or float16 (float64 under
-        x64); or its `uint32` words (kH, kW, ceil(C/G/32), O) from `pack(w, axis=-2)`, which are moved as they are.
+      w: a latent or ±1 kernel (kH, kW, C/G, O); float32, bfloat16 or float16 (float64 under x64); or its `uint32`
+        words (kH, kW, ceil(C/G/32), O) from `pack(w, axis=-2)`, which are moved as they are.
 
     Returns:
       `uint32` (O, kH, kW, ceil(C/G/32)), in C order; `np.asarray(blob).tobytes()` is what an MPS data source returns

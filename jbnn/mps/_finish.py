@@ -15,7 +15,7 @@ from jbnn.mps._fields import constants
 def folded(
     norm: BatchNormalization, scale: jax.Array | None, bias: jax.Array | None, dtype: DTypeLike
 ) -> tuple[jax.Array, jax.Array]:
-    """Scale and bias with the batch normalisation in them, of numbers of `dtype`: scale·I and bias·I + J."""
+    """scale·I and bias·I + J: a layer's affine with the batch normalisation in it, whose numbers are of `dtype`."""
     return fold_batch_norm(
         constants(norm.mean, dtype),
         constants(norm.variance, dtype),
