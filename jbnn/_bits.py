@@ -167,8 +167,8 @@ def pack(
     axis, groups = _canonical_axis(axis, x.ndim), as_index("groups", groups)
     check_groups("groups", groups, x.shape[axis])
     if quantizer is None:
-        return _pack(x, axis=axis, groups=groups)
-    return _pack(_quantized(x, quantizer), axis=axis, groups=groups, positive=True)
+        return pack_bits(x, axis=axis, groups=groups)
+    return pack_bits(_quantized(x, quantizer), axis=axis, groups=groups, positive=True)
 
 
 def _quantized(x: jax.Array, quantizer: Callable[[jax.Array], jax.Array]) -> jax.Array:
@@ -188,8 +188,9 @@ def _quantized(x: jax.Array, quantizer: Callable[[jax.Array], jax.Array]) -> jax
 
 
 @functools.partial(jax.jit, static_argnames=("axis", "groups", "positive"))
-def _pack(x: jax.Array, *, axis: int, groups: int, positive: bool = False) -> jax.Array:
-    """Packs bool as it is, and of numbers the signs or, if `positive`, whether they are above 0."""
+def pack_bits(x: jax.Array, *, axis: int = -1, groups: int = 1, positive: bool = False) -> jax.Array:
+    """`pack` of what was checked: bool as it is, and of numbers the signs or, if `positive`, whether they exceed 0."""
+    axis %= x.ndim
     if jnp.issubdtype(x.dtype, jnp.floating):
         x = _without_derivative(x)
     bits = x if x.dtype == jnp.bool_ else x > 0 if positive else ~_is_negative(x)

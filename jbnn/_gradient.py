@@ -21,7 +21,7 @@ from jax.custom_derivatives import SymbolicZero
 from jax.typing import DTypeLike
 
 from jbnn._arguments import at_least_float32, last_axis
-from jbnn._bits import pack
+from jbnn._bits import pack_bits
 from jbnn._float_conv import float_conv
 from jbnn._kernels.case import BITS, Case, Reading
 from jbnn._kernels.primitive import correlate_words
@@ -103,12 +103,12 @@ def _bilinear(image: jax.Array, w: jax.Array, du: jax.Array, case: Case) -> tupl
 
 def image_of(a: jax.Array, case: Case) -> jax.Array:
     """What a kernel reads on the left."""
-    return pack(_as_bits(a, case.reading), groups=case.geometry.groups) if case.counts else a
+    return pack_bits(_as_bits(a, case.reading), groups=case.geometry.groups) if case.counts else a
 
 
 def kernel_words(b: jax.Array, case: Case) -> jax.Array:
     """What a kernel reads on the right."""
-    return b if b.dtype == jnp.uint32 else pack(_as_bits(b, case.right), axis=-2)
+    return b if b.dtype == jnp.uint32 else pack_bits(_as_bits(b, case.right), axis=-2)
 
 
 def _as_bits(a: jax.Array, reading: Reading) -> jax.Array:

@@ -7,6 +7,7 @@ Everything here is plain JAX around u, so JAX differentiates it. Where the end o
 that end go to the kernel as one.
 """
 
+import contextlib
 import dataclasses
 import math
 
@@ -41,15 +42,15 @@ def apply(x: jax.Array, w: jax.Array, f: Formula) -> jax.Array:
         batch, x = x.shape[:-1], x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
     z = _affine(x, f)
     a = quantized("input_quantizer", z.astype(dtype), f.input_quantizer, case.reading) if case.counts else z
-    closed_over = isinstance(x, jax.core.Tracer) and not isinstance(w, jax.core.Tracer)
-    if w.dtype == jnp.uint32:
-        b = w
-    elif closed_over and is_known(f.kernel_quantizer):
+    b = w
+    if w.dtype != jnp.uint32:
+        closed_over = isinstance(x, jax.core.Tracer) and not isinstance(w, jax.core.Tracer)
         # A kernel that a jitted function closes over is packed now: XLA would do it while it compiles, for seconds.
-        with jax.ensure_compile_time_eval():
-            b = kernel_words(_kernel(w, f), case)
-    else:
-        b = _kernel(w, f).astype(dtype)
+        now = closed_over and is_known(f.kernel_quantizer)
+        with jax.ensure_compile_time_eval() if now else contextlib.nullcontext():
+            wide = w.astype(at_least_float32(w.dtype))  # rounding first could turn a tiny -w into 0, whose sign is +1
+            b = quantized("kernel_quantizer", wide, f.kernel_quantizer, case.right)
+            b = kernel_words(b, case) if now else b.astype(dtype)
 
     if pixels and f.scale is None and f.bias is None and f.activation is None:
         u = correlate_words(x, kernel_words(b, case), case, implementation=f.implementation)
@@ -66,11 +67,6 @@ def apply(x: jax.Array, w: jax.Array, f: Formula) -> jax.Array:
     v = v if f.bias is None else v + last_axis(f.bias, v)
     v = v.reshape(*batch, *v.shape[1:])
     return (v if f.activation is None else array_from("activation", f.activation(v))).astype(out)
-
-
-def _kernel(w: jax.Array, f: Formula) -> jax.Array:
-    """The numbers of B, of latent w. Rounding it first could turn a tiny -w into 0, whose sign is +1."""
-    return quantized("kernel_quantizer", w.astype(at_least_float32(w.dtype)), f.kernel_quantizer, f.case.right)
 
 
 def _affine(x: jax.Array, f: Formula) -> jax.Array:

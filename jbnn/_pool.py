@@ -10,7 +10,7 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from jbnn._arguments import as_exactly, as_words
-from jbnn._bits import WORD, pack, used_bits, words_per_group
+from jbnn._bits import WORD, pack_bits, used_bits, words_per_group
 from jbnn._geometry import Geometry, pad_image
 from jbnn._shapes import Padding, check_image, pool_geometry
 
@@ -85,7 +85,7 @@ def _max_pool(words: jax.Array, flip: jax.Array | None, *, geometry: Geometry) -
     if flip is None:
         return _any(words, geometry)
     # The minimum of bits is the complement of their complements' maximum: here, in the padding too, 0 is never chosen.
-    falling = lax.expand_dims(pack(flip), range(words.ndim - 1))
+    falling = lax.expand_dims(pack_bits(flip), range(words.ndim - 1))
     used = lax.expand_dims(used_bits(flip.shape[0]), range(words.ndim - 1))
     return (_any(words ^ falling, geometry) ^ falling) & used
 

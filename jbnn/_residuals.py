@@ -19,7 +19,7 @@ from jax.ad_checkpoint import checkpoint_name
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
-from jbnn._bits import pack, unpack_bits
+from jbnn._bits import pack_bits, unpack_bits
 from jbnn._jax_versions import sharded_as
 from jbnn._materialize import through_an_empty_loop
 
@@ -33,7 +33,7 @@ def keep(words: jax.Array) -> jax.Array:
 
 def keep_mask(mask: jax.Array) -> jax.Array:
     """A mask of any shape as named words, along its last axis."""
-    return keep(pack(jnp.atleast_1d(mask)))
+    return keep(pack_bits(jnp.atleast_1d(mask)))
 
 
 def recall(words: tuple[jax.Array, ...], cotangent: jax.Array) -> tuple[tuple[jax.Array, ...], jax.Array]:

@@ -26,7 +26,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
 from jbnn._jax_versions import is_shared_out, pass_through_shard_map, require_devices
-from jbnn._kernels.partition import Dimension, MeshAxes, Rule, on_shares
+from jbnn._partition import Dimension, MeshAxes, Rule, on_shares
 
 
 def exact_on_meshes(function: Callable[..., Any], *args: Any) -> Any:

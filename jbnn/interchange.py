@@ -19,7 +19,7 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from jbnn._arguments import as_array, as_index, as_words
-from jbnn._bits import pack, unpack_bits, used_bits, words_per_group
+from jbnn._bits import pack_bits, unpack_bits, used_bits, words_per_group
 
 __all__ = ["from_larq", "from_openvino", "to_larq", "to_openvino"]
 
@@ -123,8 +123,7 @@ def _to_openvino(w: jax.Array, *, channels: int) -> jax.Array:
     bits = unpack_bits(w, channels, axis=2, groups=1).transpose(3, 2, 0, 1).reshape(-1)
     if bits.size == 0:
         return jnp.zeros((0,), jnp.uint8)
-    words = pack(bits)
-    in_bytes = lax.expand_dims(words, (1,)) >> _BYTES
+    in_bytes = lax.expand_dims(pack_bits(bits), (1,)) >> _BYTES
     return (in_bytes & np.uint32(0xFF)).astype(jnp.uint8).reshape(-1)[: -(-bits.size // 8)]
 
 
@@ -168,7 +167,7 @@ def _from_openvino(data: jax.Array, *, sizes: tuple[int, ...]) -> jax.Array:
     data = jnp.pad(data.reshape(-1), (0, -data.size % 4)).reshape(-1, 4).astype(jnp.uint32)
     words = jnp.sum(data << _BYTES, axis=1, dtype=jnp.uint32)
     bits = unpack_bits(words, math.prod(sizes), axis=0, groups=1).reshape(sizes)
-    return pack(bits.transpose(2, 3, 1, 0), axis=-2)
+    return pack_bits(bits.transpose(2, 3, 1, 0), axis=-2)
 
 
 def _channels(w: jax.Array, axis: int, channels: int) -> int:

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jbnn._bits import pack, words_per_group
+from jbnn._bits import pack_bits, words_per_group
 from jbnn._geometry import Geometry
 from jbnn._materialize import materialize
 
@@ -81,7 +81,7 @@ class Bits:
         value, flip = (lax.broadcast_in_dim(term, u.shape, (u.ndim - 1,)) for term in terms)
         # On a CPU u is stored all the same: compared, or narrowed to bytes, in the loop that counts, it made that loop
         # up to three times slower.
-        return pack((materialize(u) >= value) != flip)
+        return pack_bits((materialize(u) >= value) != flip)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -21,7 +21,7 @@ from jbnn._jax_versions import is_shared_out, require_devices
 from jbnn._kernels.case import Bits, Case, Place
 from jbnn._kernels.choose import choose, device_kind
 from jbnn._kernels.fold import fold_images, fold_kernels, fold_pairs
-from jbnn._kernels.partition import Dimension, Rule, on_shares
+from jbnn._partition import Dimension, Rule, on_shares
 from jbnn._scopes import layer_scope
 
 
