@@ -91,7 +91,7 @@ def leaves_of(value: Any) -> list[Any]:
 
 
 def as_float(name: str, value: ArrayLike, otherwise: str = "", *others: DTypeLike) -> jax.Array:
-    """A floating array of a dtype that the operators take, or of one of the `others`, in words `otherwise`."""
+    """A floating array of a dtype that the operators take, or one of the `others`, which errors name `otherwise`."""
     accepted = [jnp.dtype(dtype) for dtype in (*FLOATS, *others)]
     must = f"have dtype float32, bfloat16, float16 or float64{otherwise}"
     return as_array(name, value, lambda dtype: dtype in accepted, must)

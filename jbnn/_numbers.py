@@ -1,4 +1,4 @@
-"""The real numbers beside an array: scales, biases, statistics, a temperature. Each may be traced."""
+"""The real numbers beside an array, each of which may be traced: scales, biases, statistics, a temperature."""
 
 from typing import Any
 

@@ -173,11 +173,7 @@ def dense_gradient(
         image = jax.ShapeDtypeStruct((*g.shape[:-1], *kernel.shape[:1]), kernel.dtype)
     if kernel is None:
         kernel = jax.ShapeDtypeStruct((*image.shape[-1:], *g.shape[-1:]), image.dtype)
-    layer = Layer(
-        dense_geometry(image, kernel),
-        precision=precision,
-        preferred_element_type=preferred_element_type,
-    )
+    layer = Layer(dense_geometry(image, kernel), precision=precision, preferred_element_type=preferred_element_type)
     *lead, channels = image.shape
     rows = math.prod(lead)
     flat = jax.ShapeDtypeStruct((rows, channels), image.dtype) if x is None else image.reshape(rows, channels)
