@@ -7,7 +7,7 @@ Every refusal names the argument, what it must be and what it was. Dtypes are ju
 import numbers
 import operator
 from array import array as Buffer
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -136,15 +136,16 @@ def as_exactly(name: str, value: ArrayLike, dtype: DTypeLike) -> jax.Array:
     return as_array(name, value, lambda given: given == dtype, f"have dtype {dtype}")
 
 
-def as_dtype(name: str, dtype: DTypeLike, accepted: Sequence[DTypeLike], must: str, way_out: str = "") -> np.dtype:
-    """A dtype that is `accepted` and that JAX does not narrow. Python's `float` and `int` are JAX's own."""
+def as_dtype(name: str, dtype: DTypeLike) -> np.dtype:
+    """A dtype of numbers with a sign, which JAX does not narrow. Python's `float` and `int` are JAX's own."""
+    must = "be floating or signed integer"
     try:
         given = np.dtype(dtype)
     except TypeError:
         raise TypeError(f"`{name}` must {must}, but was {dtype!r}") from None
     given = dtypes.canonicalize_dtype(given) if dtype in (float, int) else given
-    if given not in [np.dtype(each) for each in accepted]:
-        raise TypeError(f"`{name}` must {must}, but was {given}{way_out}")
+    if given not in [np.dtype(each) for each in (*FLOATS, *SIGNED)]:
+        raise TypeError(f"`{name}` must {must}, but was {given}{WHICH_FLOATS}")
     if dtypes.canonicalize_dtype(given) != given:
         raise TypeError(f"`{name}` must {must}, but was {given}, which JAX narrows unless `jax_enable_x64` is enabled")
     return given

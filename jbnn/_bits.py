@@ -22,9 +22,6 @@ from jax.interpreters import batching, mlir
 from jax.typing import ArrayLike, DTypeLike
 
 from jbnn._arguments import (
-    FLOATS,
-    SIGNED,
-    WHICH_FLOATS,
     array_from,
     as_array,
     as_dtype,
@@ -233,7 +230,7 @@ def unpack(
       [ 1. -1.  1.  1.]
     """
     words = as_words("words", words)
-    dtype = as_dtype("dtype", dtype, (*FLOATS, *SIGNED), "be floating or signed integer", WHICH_FLOATS)
+    dtype = as_dtype("dtype", dtype)
     axis, size, groups = _canonical_axis(axis, words.ndim), as_index("size", size), as_index("groups", groups)
     if size < 0:
         raise ValueError(f"`size` must not be negative, but was {size}")
