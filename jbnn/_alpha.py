@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jbnn._arguments import FLOATS, as_array, as_index
+from jbnn._jax_versions import known_now
 
 
 def alpha(w: ArrayLike, *, stacked: int = 0) -> jax.Array:
@@ -50,7 +51,7 @@ def alpha(w: ArrayLike, *, stacked: int = 0) -> jax.Array:
     if isinstance(w, jax.core.Tracer):
         return _mean_magnitude(w, stacked)
     # Of a kernel that a jitted function closes over it is computed now: XLA would do it while it compiles, for seconds.
-    with jax.ensure_compile_time_eval():
+    with known_now():
         return _mean_magnitude(w, stacked)
 
 

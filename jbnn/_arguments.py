@@ -4,6 +4,7 @@ Every refusal names the argument, what it must be and what it was. Dtypes are ju
 `jnp.asarray` would first make words of 64 bits words of 32, and -1e-60 a zero, whose sign is +1.
 """
 
+import contextlib
 import numbers
 import operator
 from array import array as Buffer
@@ -15,6 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import dtypes
 from jax.typing import ArrayLike, DTypeLike
+
+from jbnn._jax_versions import known_now
 
 FLOATS = (jnp.float32, jnp.bfloat16, jnp.float16, jnp.float64)
 SIGNED = (jnp.int4, jnp.int8, jnp.int16, jnp.int32, jnp.int64)
@@ -118,8 +121,9 @@ def as_words(name: str, value: ArrayLike) -> jax.Array:
 
 
 def as_kernel(value: ArrayLike) -> jax.Array:
-    """`w` as a latent kernel or words."""
-    return as_float("w", value, " or, packed, uint32", jnp.uint32)
+    """`w` as a latent kernel or words; of NumPy it is known while tracing too."""
+    with known_now() if isinstance(value, np.ndarray) else contextlib.nullcontext():
+        return as_float("w", value, " or, packed, uint32", jnp.uint32)
 
 
 def as_exactly(name: str, value: ArrayLike, dtype: DTypeLike) -> jax.Array:

@@ -1,22 +1,26 @@
 """What differs between the versions of JAX that jbnn supports, 0.4.34 to the newest; no other file asks for one."""
 
+import contextlib
 import inspect
 import math
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import jax
 from jax import export
-from jax._src import dispatch
-from jax.experimental.custom_partitioning import custom_partitioning
 from jax.extend.core import Primitive
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 HAS_EXPLICIT_MESHES = hasattr(jax, "set_mesh")
 """Whether there are meshes of explicit axes, where a sharding is part of an array's type."""
 
-_NEED_DEVICES: set[Primitive] | None = getattr(dispatch, "prim_requires_devices_during_lowering", None)
+_NEED_DEVICES: set[Primitive] | None
 """A set that is JAX's own affair: if it goes, programs for several devices are left to XLA's partitioner."""
+try:
+    from jax._src.dispatch import prim_requires_devices_during_lowering as _NEED_DEVICES
+except ImportError:
+    _NEED_DEVICES = None
 
 DIFFERENTIATES_WIDER_CONVOLUTIONS = jax.__version_info__ >= (0, 10)
 """Whether a convolution has a gradient in JAX if `preferred_element_type` is not the dtype of its operands."""
@@ -39,6 +43,16 @@ def conv_out_sharding(image: jax.Array, kernel: jax.Array, output: tuple[int, ..
     ]
     spec = PartitionSpec(of_image.spec[0], *pixels, of_kernel.spec[-1])
     return {"out_sharding": NamedSharding(mesh, spec)}
+
+
+def known_now() -> AbstractContextManager[Any]:
+    """In it, what is computed of known arrays is known, also while a function is traced."""
+    try:
+        from jax._src.core import trace_state_clean
+    except ImportError:
+        return jax.ensure_compile_time_eval()
+    # Where nothing is traced it would take programs apart into operations, and send the constants of each.
+    return contextlib.nullcontext() if trace_state_clean() else jax.ensure_compile_time_eval()
 
 
 def is_explicit(array: jax.Array) -> bool:
@@ -136,6 +150,18 @@ def is_shared_out(lowering: Any) -> bool:
     return getattr(axes, "num_devices", 1) > 1
 
 
+def _beside_meshes(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, traced as if no mesh of explicit axes were set: what one device computes has no sharding."""
+    if not HAS_EXPLICIT_MESHES:
+        return function
+
+    def alone(*args: Any) -> Any:
+        with jax.sharding.use_abstract_mesh(jax.sharding.AbstractMesh((), ())):
+            return function(*args)
+
+    return alone
+
+
 def call_on_shares(
     function: Callable[..., Any],
     on_each: Callable[[Mesh, Sequence[Any]], tuple[Callable[..., Any], tuple[NamedSharding, ...], NamedSharding]],
@@ -148,14 +174,16 @@ def call_on_shares(
     That is: what to call, and the shardings of its arguments and result. The older partitioner of XLA asks `on_each`
     where the result lies; the newer is told by a rule, of which letters are to be whole, and of the sizes in it.
     """
-    call = custom_partitioning(jax.jit(function))  # a function of its own, whose constants are its own
+    from jax.experimental.custom_partitioning import custom_partitioning
+
+    call = custom_partitioning(jax.jit(_beside_meshes(function)))  # a function of its own, whose constants are its own
 
     def infer(mesh: Mesh, arguments: Sequence[Any], result: Any) -> NamedSharding:
         return on_each(mesh, arguments)[2]
 
     def partition(mesh: Mesh, arguments: Sequence[Any], result: Any) -> tuple[Any, ...]:
         each, of_arguments, of_result = on_each(mesh, arguments)
-        return mesh, jax.jit(each), of_result, of_arguments
+        return mesh, jax.jit(_beside_meshes(each)), of_result, of_arguments
 
     options: dict[str, Any] = {}
     known = inspect.signature(call.def_partition).parameters

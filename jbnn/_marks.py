@@ -5,6 +5,8 @@ lambda with a learned shift, into `jax.jit` or `jax.checkpoint`: the mark is sti
 function's result is a marked value, moved about or cast but not computed with, its values are those of that quantizer.
 """
 
+import functools
+import types
 from collections.abc import Callable
 from typing import Any
 
@@ -19,7 +21,15 @@ def marked(x: jax.Array, quantizer: str) -> jax.Array:
 
 
 def mark_of(function: Callable[[jax.Array], Any], x: jax.Array) -> str | None:
-    """The quantizer whose values the function returns of arrays like x; None if none is known."""
+    """The quantizer whose values the function returns of arrays like x; None if none is known.
+
+    Objects are not asked: they may have a state, which a second call would change.
+    """
+    called: Any = function
+    while isinstance(called, functools.partial):
+        called = called.func
+    if not isinstance(called, _STATELESS):
+        return None
     try:
         closed = jax.make_jaxpr(function)(x)
     except Exception:
@@ -30,6 +40,7 @@ def mark_of(function: Callable[[jax.Array], Any], x: jax.Array) -> str | None:
 
 
 Of = Callable[[int], str | None]
+_STATELESS = (types.FunctionType, type(jax.jit(lambda x: x)))
 
 # What only moves values about, or tells the compiler about them, by name, since their number grows with JAX.
 _MOVES = frozenset(

@@ -19,6 +19,7 @@ from jbnn import activations
 from jbnn._arguments import array_from, at_least_float32, last_axis
 from jbnn._beta import beta
 from jbnn._gradient import correlate, kernel_words
+from jbnn._jax_versions import known_now
 from jbnn._kernels.case import Affine, Clamp
 from jbnn._kernels.primitive import correlate_words
 from jbnn._options import Activation, Formula
@@ -47,7 +48,7 @@ def apply(x: jax.Array, w: jax.Array, f: Formula) -> jax.Array:
         closed_over = isinstance(x, jax.core.Tracer) and not isinstance(w, jax.core.Tracer)
         # A kernel that a jitted function closes over is packed now: XLA would do it while it compiles, for seconds.
         now = closed_over and is_known(f.kernel_quantizer)
-        with jax.ensure_compile_time_eval() if now else contextlib.nullcontext():
+        with known_now() if now else contextlib.nullcontext():
             wide = w.astype(at_least_float32(w.dtype))  # rounding first could turn a tiny -w into 0, whose sign is +1
             b = quantized("kernel_quantizer", wide, f.kernel_quantizer, case.right)
             b = kernel_words(b, case) if now else b.astype(dtype)

@@ -1,5 +1,6 @@
 """What a caller writes beside x, w and the geometry: checked here, all of it, and made one `Formula`."""
 
+import math
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
@@ -76,6 +77,7 @@ def formula(
     def term(name: str, value: ArrayLike | None, size: int, letter: str) -> jax.Array | None:
         return None if value is None else per_channel(name, value, size, letter, dtype)
 
+    pad_value = math.nan if pad_value != pad_value else pad_value  # one NaN, equal to itself as this object
     real = np.dtype(x.dtype if input_bias is None and input_scale is None else dtype)
     case = Case(geometry, real if left is None else left, right, pad_value)
     check_case(implementation, case)

@@ -47,7 +47,9 @@ def conv(x, w, scale, bias):
     return jbnn.binary_conv(x, w, scale=scale, bias=bias, beta_scaling=True)
 
 
-packed_conv = functools.partial(jbnn.packed_conv, channels=128)
+def packed_conv(x, w, **options):
+    """Of whole words; in `shard_map` a device may have some of them only."""
+    return jbnn.packed_conv(x, w, channels=32 * x.shape[-1], **options)
 
 
 def to_words(x, w, value, flip):

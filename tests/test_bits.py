@@ -279,9 +279,7 @@ def test_floats_of_8_bits_are_refused(dtype):
         getattr(jbnn.quantizers, each) for each in jbnn.quantizers.__all__ if each not in ("identity", "dorefa")
     ]
     for call in (jbnn.sign, jbnn.pack, *quantizers):
-        with pytest.raises(
-            TypeError, match=rf"`x` must have a floating.* dtype, but has dtype {name}; floats are float32"
-        ):
+        with pytest.raises(TypeError, match=rf"`x` must .*but has dtype {name}\b"):
             call(x)
     with pytest.raises(
         TypeError, match=f"`dtype` must be floating or signed integer, but was {name}; floats are float32"

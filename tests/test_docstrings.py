@@ -69,7 +69,7 @@ def test_its_errors_are_named(name):
 def test_help_opens_with_a_signature_that_a_person_can_read(name):
     signature = pydoc.plaintext.document(FUNCTIONS[name], FUNCTIONS[name].__name__).partition("\n")[0]
     assert len(signature) < 900
-    assert "<function" not in signature and " at 0x" not in signature
+    assert "Union" not in signature and "Sequence[" not in signature  # names of types, not what they stand for
 
 
 @pytest.mark.parametrize("name", DOCUMENTED)

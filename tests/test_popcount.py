@@ -13,7 +13,8 @@ KERNEL = jnp.zeros((3, 3, 4, 128), jnp.uint32)
 
 
 def lowered(x, w, **options):
-    return jax.jit(lambda x, w: jbnn.packed_conv(x, w, implementation="popcount", **options)).lower(x, w)
+    options |= {"channels": 32 * x.shape[-1], "implementation": "popcount"}
+    return jax.jit(lambda x, w: jbnn.packed_conv(x, w, **options)).lower(x, w)
 
 
 @pytest.mark.parametrize("window", [(7, 7, 32, 1024), (3, 3, 512, 64), (1, 1, 2048, 64)])

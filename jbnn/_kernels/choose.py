@@ -34,11 +34,18 @@ def implementations() -> dict[str, str | None]:
       None None
     """
     platform = jax.default_backend()
-    here = Place((platform,), device_kind(platform))
+    here = Place((_lowered(platform),), device_kind(platform))
     dense = Geometry((), (), 32, 1, 1, (), (), (), ())
     samples = [Case(dense, left, SIGNS, 0, place=here) for left in (SIGNS, np.dtype(np.float32))]
     reasons = {name: [kernel.why_not(case) for case in samples] for name, kernel in KERNELS.items()}
     return {name: None if None in each else each[0] for name, each in reasons.items()}
+
+
+def _lowered(platform: str) -> str:
+    """What programs for JAX's platform are lowered for: of a GPU, its maker's."""
+    if platform != "gpu":
+        return platform
+    return "rocm" if "rocm" in jax.devices()[0].client.platform_version.lower() else "cuda"
 
 
 def device_kind(platform: str) -> str | None:

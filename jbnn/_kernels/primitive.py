@@ -78,11 +78,13 @@ def _lower(ctx: Any, x: Any, w: Any, *leaves: Any, case: Case, terms: Any, imple
         share = dataclasses.replace(case, geometry=dataclasses.replace(case.geometry, features=w.shape[-1]))
         return kernel.conv(x, w, share, jax.tree.unflatten(terms, leaves))
 
-    # Kernels are traced with shapes and dtypes alone: where the result lies is known, and the rest is left to XLA. On a
-    # mesh of explicit axes JAX would refuse their padded rows wherever the devices do not divide those.
+    whole = functools.partial(run, {})
+    if not kernel.OPAQUE:
+        return mlir.lower_fun(whole, multiple_results=False)(ctx, x, w, *leaves)
+    # An opaque kernel is traced with shapes and dtypes alone: it can have no opinion on where its operands lie.
     ctx = ctx.replace(avals_in=[jax.core.ShapedArray(aval.shape, aval.dtype) for aval in ctx.avals_in])
-    shared = kernel.OPAQUE and is_shared_out(ctx) and not exported
-    call = on_shares(run, _split_by(kernel, case, len(leaves))) if shared else functools.partial(run, {})
+    shared = is_shared_out(ctx) and not exported
+    call = on_shares(run, _split_by(kernel, case, len(leaves))) if shared else whole
     return mlir.lower_fun(call, multiple_results=False)(ctx, x, w, *leaves)
 
 
@@ -110,7 +112,7 @@ def _split_by(kernel: ModuleType, case: Case, terms: int) -> Rule:
 
 
 mlir.register_lowering(_correlate_p, _lower)
-require_devices(_correlate_p)
+require_devices(_correlate_p)  # for opaque kernels, and for the float convolution of "unpacked"
 
 
 def _batch(args: Any, dims: Any, *, case: Case, terms: Any, implementation: str | None) -> tuple[jax.Array, int]:
