@@ -12,7 +12,7 @@ from jax.typing import ArrayLike
 from jbnn._arguments import as_exactly, as_words
 from jbnn._bits import WORD, pack_bits, used_bits, words_per_group
 from jbnn._geometry import Geometry, pad_image
-from jbnn._shapes import Padding, check_image, pool_geometry
+from jbnn._shapes import Padding, check_image, check_known_size, pool_geometry
 
 
 def packed_max_pool(
@@ -61,6 +61,7 @@ def packed_max_pool(
     """
     words = as_words("words", words)
     check_image("words", words)
+    check_known_size("words", words.shape[1:-1])
     geometry = pool_geometry(words.shape[1:-1], window, window_strides=window_strides, padding=padding)
     return _max_pool(words, None if flip is None else _as_flip(flip, words.shape[-1]), geometry=geometry)
 

@@ -135,6 +135,15 @@ def per_axis(name: str, value: int | Sequence[int], rank: int, *, least: int | N
     return values
 
 
+def check_known_size(name: str, image: Sequence[int]) -> None:
+    """Words are read row by row, so rows must be numbers: of an exported program the batch alone may be a symbol."""
+    if not all(isinstance(n, int) for n in image):
+        sizes = ", ".join(map(str, image))
+        raise ValueError(
+            f"`{name}` must have spatial axes of known size, but they are ({sizes}); only N may be symbolic"
+        )
+
+
 def _check_window(x: Operand, w: Operand) -> None:
     if w.ndim != x.ndim:
         hint = ": is the batch axis missing?" if w.ndim == x.ndim + 1 else ""

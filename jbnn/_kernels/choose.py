@@ -9,6 +9,7 @@ import numpy as np
 from jbnn._geometry import Geometry
 from jbnn._kernels import popcount, sign_flip, unpacked
 from jbnn._kernels.case import SIGNS, Case, Place
+from jbnn._shapes import check_known_size
 
 KERNELS: dict[str, ModuleType] = {"popcount": popcount, "sign_flip": sign_flip, "unpacked": unpacked}
 
@@ -58,10 +59,8 @@ def device_kind(platform: str) -> str | None:
 
 def check_case(implementation: str | None, case: Case) -> None:
     """Refuses, while tracing, a name that no kernel has, and a case that no kernel, or not the named one, can do."""
-    if case.counts and not all(isinstance(n, int) for n in case.geometry.image):
-        # Words are counted row by row; of an exported program the batch alone may be a symbol.
-        sizes = ", ".join(map(str, case.geometry.image))
-        raise ValueError(f"`x` must have spatial axes of known size, but they are ({sizes}); only N may be symbolic")
+    if case.counts:
+        check_known_size("x", case.geometry.image)
     if case.sums == np.int32 and case.largest_sum > np.iinfo(np.int32).max:
         raise ValueError(f"`w` must have a window whose sums int32 can hold, but they may be {case.largest_sum}")
     everywhere = dataclasses.replace(case, place=None)
