@@ -8,6 +8,9 @@ HAS_EXPLICIT_MESHES = hasattr(jax, "set_mesh")
 KEEPS_RESULTS_OF_RULES = jax.__version_info__ < (0, 7)
 """Whether the closure of a gradient may also hold the result of every custom rule in it."""
 
+HOLDS_BITS = jax.__version_info__ >= (0, 10) and jax.default_backend() == "cpu"
+"""Whether XLA, on the CPU, keeps little besides the bits of a training step; before, it makes ±1 kernels early."""
+
 METAL_RUNS_HERE = jax.__version_info__ <= (0, 5, 0)
 MPS_RUNS_HERE = jax.__version_info__ >= (0, 10, 0)
 """Whether Apple's plugins run with this JAX."""

@@ -127,7 +127,9 @@ def test_equal_options_compile_nothing_outside_jit(function, args, options, comp
     for again in (respelled(options), as_lists(options)):
         compilations.clear()
         chex.assert_trees_all_equal(function(*args, **again), result)
-        assert not compilations
+        # `linear_transpose`, of which this gradient is made, traces what it transposes, and compiles nothing.
+        traces = function is convolution.conv_gradient
+        assert not [event for event, _ in compilations if not (traces and event.endswith("jaxpr_trace_duration"))]
 
 
 def test_a_new_callable_compiles_nothing(compilations):
