@@ -1,7 +1,8 @@
 """Max pooling of bits."""
 
+from __future__ import annotations  # `help` then shows `ArrayLike`, and not the types that it stands for
+
 import functools
-from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -12,14 +13,14 @@ from jax.typing import ArrayLike
 from jbnn._arguments import as_exactly, as_words
 from jbnn._bits import WORD, pack_bits, used_bits, words_per_group
 from jbnn._geometry import Geometry, pad_image
-from jbnn._shapes import Padding, check_image, check_known_size, pool_geometry
+from jbnn._shapes import Padding, Sizes, check_image, check_known_size, pool_geometry
 
 
 def packed_max_pool(
     words: ArrayLike,
-    window: int | Sequence[int],
+    window: Sizes,
     *,
-    window_strides: int | Sequence[int] | None = None,
+    window_strides: Sizes | None = None,
     padding: Padding = "VALID",
     flip: ArrayLike | None = None,
 ) -> jax.Array:

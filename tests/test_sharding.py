@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 import sharded
-from jax_versions import HAS_EXPLICIT_MESHES
+from jax_versions import HAS_EXPLICIT_MESHES, MOVES_SHARES
 
 import jbnn
 
@@ -79,16 +79,27 @@ def test_equals_one_device(report):
     assert report["disagreement"] is None
 
 
+def is_moved(case):
+    """What the partitioner of an old XLA moves although it need not."""
+    return MOVES_SHARES and case[1:] in {
+        ("auto", "packed_conv, unpacked", "outputs"),
+        ("auto", "gradient of conv", "words"),
+    }
+
+
 @over(ACCEPTED)
-def test_stays_sharded(report):
+def test_stays_sharded(case, report):
     """A convolution as its images and output channels are, a gradient as what it is the gradient of."""
-    assert report["misplaced"] == []
+    assert report["misplaced"] == [] or is_moved(case)
 
 
 @over(ACCEPTED)
 def test_gathers_no_activations(case, report):
     _, kind, name, layout = case
     sent = [c for c in report["collectives"] if not SUM.match(c)]
+    if is_moved(case):
+        assert sent  # otherwise this exception is one no longer
+        return
     if layout in NEEDED and kind != "shard_map" and "unpacked" not in name:
         assert sent  # otherwise this exception is one no longer
         sent = [c for c in sent if not NEEDED[layout].match(c)]
@@ -96,8 +107,8 @@ def test_gathers_no_activations(case, report):
 
 
 @over([case for case in ACCEPTED if case[3] in ("batch", "outputs") and not case[2].startswith("gradient")])
-def test_forward_of_batch_and_outputs_sends_nothing(report):
-    assert report["collectives"] == []
+def test_forward_of_batch_and_outputs_sends_nothing(case, report):
+    assert report["collectives"] == [] or is_moved(case)
 
 
 @pytest.mark.skipif(not HAS_EXPLICIT_MESHES, reason="this JAX has no meshes of explicit axes")
