@@ -187,7 +187,9 @@ def call_on_shares(
 
     options: dict[str, Any] = {}
     known = inspect.signature(call.def_partition).parameters
-    if "sharding_rule" in known:
+    if any(
+        parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in known.values()
+    ):  # first, a rule had no sizes
         options |= {"sharding_rule": rule, **sizes}
     if "need_replication_factors" in known:
         options["need_replication_factors"] = whole

@@ -8,7 +8,7 @@ HAS_EXPLICIT_MESHES = hasattr(jax, "set_mesh")
 KEEPS_RESULTS_OF_RULES = jax.__version_info__ < (0, 7)
 """Whether the closure of a gradient may also hold the result of every custom rule in it."""
 
-MOVES_SHARES = jax.__version_info__ < (0, 5)
+MOVES_SHARES = jax.__version_info__ <= (0, 5, 0)
 """Whether XLA's partitioner knows no rule of shares, but asks where results lie, and gathers some that need not be."""
 
 HOLDS_BITS = jax.__version_info__ >= (0, 10) and jax.default_backend() == "cpu"
