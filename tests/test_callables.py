@@ -148,6 +148,8 @@ def test_what_is_computed_from_known_values_is_the_callers():
 
 
 def test_a_quantizer_may_need_more_than_shapes():
-    by_value = lambda z: ste_sign(z) if float(z.max()) > 0 else -ste_sign(z)  # noqa: E731
+    def by_value(z):
+        return ste_sign(z) if float(z.max()) > 0 else -ste_sign(z)
+
     ours = jbnn.binary_dense(X[0, 0], W[0, 0], input_quantizer=by_value)
     np.testing.assert_array_equal(ours, jbnn.binary_dense(X[0, 0], W[0, 0]))
