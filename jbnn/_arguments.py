@@ -183,6 +183,14 @@ def array_from(name: str, result: Any) -> jax.Array:
     return jnp.asarray(given)
 
 
+def array_like(name: str, function: Callable[[jax.Array], Any], x: jax.Array) -> jax.Array:
+    """What a quantizer that the caller gave makes of x, in its shape."""
+    q = array_from(name, function(x))
+    if q.shape != x.shape:
+        raise ValueError(f"`{name}` must keep the shape of its argument, {x.shape}, but returned shape {q.shape}")
+    return q
+
+
 def at_least_float32(dtype: DTypeLike) -> DTypeLike:
     """What affines, beta and activations of an array of `dtype` are evaluated in."""
     return jnp.float64 if dtype == jnp.float64 else jnp.float32

@@ -22,7 +22,7 @@ from jax.interpreters import batching, mlir
 from jax.typing import ArrayLike, DTypeLike
 
 from jbnn._arguments import (
-    array_from,
+    array_like,
     as_array,
     as_dtype,
     as_index,
@@ -173,9 +173,7 @@ def _quantized(x: jax.Array, quantizer: Callable[[jax.Array], jax.Array]) -> jax
         raise TypeError(f"`quantizer` must be a function to ±1 or {{0, 1}}, or None, but was {quantizer!r}")
     if jnp.issubdtype(x.dtype, jnp.floating):
         x = _without_derivative(x.astype(at_least_float32(x.dtype)))
-    q = as_signed("quantizer(x)", array_from("quantizer", quantizer(x)), boolean=True)
-    if q.shape != x.shape:
-        raise ValueError(f"`quantizer` must keep the shape of its argument, {x.shape}, but returned shape {q.shape}")
+    q = as_signed("quantizer(x)", array_like("quantizer", quantizer, x), boolean=True)
     if not isinstance(q, jax.core.Tracer) and q.is_fully_addressable and q.dtype != jnp.bool_:
         values = np.unique(jax.device_get(q).astype(np.float64))
         if not any(np.isin(values, two).all() for two in ((-1, 1), (0, 1))):

@@ -25,7 +25,7 @@ from jbnn._bits import pack_bits
 from jbnn._float_conv import float_conv
 from jbnn._kernels.case import BITS, Case, Reading
 from jbnn._kernels.primitive import correlate_words
-from jbnn._kernels.unpacked import numbers
+from jbnn._kernels.unpacked import read_as
 from jbnn._once import tied, witness
 from jbnn._residuals import keep, recall
 
@@ -65,7 +65,12 @@ def _correlate_fwd(
     varies |= {name: term.perturbed for name, term in (("scale", scale), ("bias", bias)) if term is not None}
 
     def finish(varying: dict[str, jax.Array]) -> jax.Array:
-        return _written_out(**(given | varying), activation=activation, case=case)
+        terms = given | varying
+        if case.result is None:
+            return terms["u"]
+        v = in_floats(terms["u"], terms.get("scale"), terms.get("bias"))
+        # In the activation's own words: its slopes are not those of a clamp.
+        return (v if activation is None else activation(v)).astype(case.result.dtype)
 
     y, pull_back = jax.vjp(finish, {name: value for name, value in given.items() if varies[name]})
     image = keep(image) if case.counts else image
@@ -91,11 +96,11 @@ def _bilinear(image: jax.Array, w: jax.Array, du: jax.Array, case: Case) -> tupl
     g = case.geometry
     if case.counts:
         (image, w), du = recall((image, w), du)
-        a = numbers(image, g.channels, case.reading, axis=-1, groups=g.groups, dtype=du.dtype)
+        a = read_as(image, g.channels, case.reading, axis=-1, groups=g.groups, dtype=du.dtype)
     else:
         (w,), du = recall((w,), du)
         a = image.astype(du.dtype)
-    b = numbers(w, g.channels_per_group, case.right, axis=-2, dtype=du.dtype)
+    b = read_as(w, g.channels_per_group, case.right, axis=-2, dtype=du.dtype)
     _, pull_back = jax.vjp(functools.partial(float_conv, geometry=g, outside=case.outside), a, b)
     da, db = pull_back(du)
     return da if case.counts else da.astype(image.dtype), db
@@ -129,17 +134,10 @@ def _per_output(term: jax.Array | None, case: Case) -> jax.Array | None:
     return None if term is None else jnp.broadcast_to(term, (case.geometry.features,))
 
 
-def _written_out(
-    *,
-    u: jax.Array,
-    scale: jax.Array | None = None,
-    bias: jax.Array | None = None,
-    activation: Any,
-    case: Case,
+def in_floats(
+    u: jax.Array, scale: jax.Array | None, bias: jax.Array | None, *, beta: jax.Array | None = None
 ) -> jax.Array:
-    """What leaves the case, of u in floats, in the activation's own words: its slopes are not those of a clamp."""
-    if case.result is None:
-        return u
+    """u·scale·beta + bias, without the terms that are None."""
     v = u if scale is None else u * last_axis(scale, u)
-    v = v if bias is None else v + last_axis(bias, v)
-    return (v if activation is None else activation(v)).astype(case.result.dtype)
+    v = v if beta is None else v * beta
+    return v if bias is None else v + last_axis(bias, v)

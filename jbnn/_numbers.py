@@ -42,7 +42,7 @@ def per_channel(name: str, value: ArrayLike, size: int, letter: str, dtype: DTyp
     return array
 
 
-def numbers(name: str, value: ArrayLike, like: jax.Array) -> jax.Array:
+def real_like(name: str, value: ArrayLike, like: jax.Array) -> jax.Array:
     """A real scalar, or an array, that broadcasts to the shape of `like`, in its dtype."""
     array = as_real(name, value, like.dtype)
     if array.ndim > like.ndim or any(

@@ -15,7 +15,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jbnn._arguments import as_float
-from jbnn._numbers import as_real, known, numbers
+from jbnn._numbers import as_real, known, real_like
 
 __all__ = [
     "absolute",
@@ -77,7 +77,7 @@ def relu(x: ArrayLike, a: ArrayLike = 0.0) -> jax.Array:
       [-1.  3.]
     """
     x = as_float("x", x)
-    slope = numbers("a", a, x)
+    slope = real_like("a", a, x)
     return _rectified(x) if _is_plain_zero(a) else _bent(x, slope)
 
 
@@ -107,7 +107,7 @@ def linear(x: ArrayLike, a: ArrayLike, b: ArrayLike) -> jax.Array:
       [4. 7.]
     """
     x = as_float("x", x)
-    return _line(x, numbers("a", a, x), numbers("b", b, x))
+    return _line(x, real_like("a", a, x), real_like("b", b, x))
 
 
 @jax.jit
@@ -147,7 +147,7 @@ def hard_sigmoid(x: ArrayLike, a: ArrayLike = 0.2, b: ArrayLike = 0.5) -> jax.Ar
       [0.  0.5 0.7]
     """
     x = as_float("x", x)
-    return _ramp(x, numbers("a", a, x), numbers("b", b, x))
+    return _ramp(x, real_like("a", a, x), real_like("b", b, x))
 
 
 @jax.jit
@@ -173,7 +173,7 @@ def tanh(x: ArrayLike, a: ArrayLike = 1.0, b: ArrayLike = 1.0) -> jax.Array:
       [0. 2.]
     """
     x = as_float("x", x)
-    return _scaled_tanh(x, numbers("a", a, x), numbers("b", b, x))
+    return _scaled_tanh(x, real_like("a", a, x), real_like("b", b, x))
 
 
 @jax.jit
@@ -218,7 +218,7 @@ def soft_plus(x: ArrayLike, a: ArrayLike = 1.0, b: ArrayLike = 1.0) -> jax.Array
       [  0. 200.]
     """
     x = as_float("x", x)
-    return _soft_plus(x, numbers("a", a, x), numbers("b", b, x))
+    return _soft_plus(x, real_like("a", a, x), real_like("b", b, x))
 
 
 @jax.jit
@@ -265,7 +265,7 @@ def elu(x: ArrayLike, a: ArrayLike = 1.0) -> jax.Array:
       [-3.  2.]
     """
     x = as_float("x", x)
-    return _elu(x, numbers("a", a, x))
+    return _elu(x, real_like("a", a, x))
 
 
 @jax.jit
@@ -322,7 +322,7 @@ def relun(x: ArrayLike, a: ArrayLike, b: ArrayLike = 6.0) -> jax.Array:
       [0. 3. 6.]
     """
     y = relu(x, a)
-    return _capped(y, numbers("b", b, y))
+    return _capped(y, real_like("b", b, y))
 
 
 @jax.jit
@@ -348,7 +348,7 @@ def power(x: ArrayLike, a: ArrayLike, b: ArrayLike, c: ArrayLike) -> jax.Array:
       [ 9. 25.]
     """
     x = as_float("x", x)
-    return _power(x, numbers("a", a, x), numbers("b", b, x), numbers("c", c, x))
+    return _power(x, real_like("a", a, x), real_like("b", b, x), real_like("c", c, x))
 
 
 @jax.jit
@@ -377,7 +377,7 @@ def exponential(x: ArrayLike, a: ArrayLike = 1.0, b: ArrayLike = 0.0, c: ArrayLi
     """
     x = as_float("x", x)
     natural, c = _base(c, x)
-    return _exponential(x, numbers("a", a, x), numbers("b", b, x), c, natural)
+    return _exponential(x, real_like("a", a, x), real_like("b", b, x), c, natural)
 
 
 @functools.partial(jax.jit, static_argnums=4)
@@ -411,7 +411,7 @@ def logarithm(x: ArrayLike, a: ArrayLike = 1.0, b: ArrayLike = 0.0, c: ArrayLike
     """
     x = as_float("x", x)
     natural, c = _base(c, x)
-    return _logarithm(x, numbers("a", a, x), numbers("b", b, x), c, natural)
+    return _logarithm(x, real_like("a", a, x), real_like("b", b, x), c, natural)
 
 
 @functools.partial(jax.jit, static_argnums=4)
@@ -449,7 +449,7 @@ def _gelu(x: jax.Array) -> jax.Array:
 
 def _base(c: ArrayLike, x: jax.Array) -> tuple[bool | None, jax.Array]:
     """Whether it is e, None if that is not known yet, and the base; checked where it is known."""
-    value, base = known(c), numbers("c", c, x)
+    value, base = known(c), real_like("c", c, x)
     if value is None:
         return None, base
     if not np.all((value > 0) | (value == -1)):

@@ -26,6 +26,9 @@ from jbnn._materialize import materialize
 
 Clamp = tuple[float | None, float | None]  # low, high
 
+EXACT = 2**24
+"""Beyond it float32 does not hold every integer."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Reading:
@@ -103,6 +106,7 @@ class Case:
     outside: float  # what a tap outside the image reads; 0 adds nothing to a sum, whatever words are read as
     result: Affine | Bits | None = None  # None: u itself
     place: Place | None = None  # None while tracing: only what can be done nowhere is refused
+    images: int | None = None  # N, where it is known: not while tracing, since `vmap` may still come
 
     @property
     def counts(self) -> bool:

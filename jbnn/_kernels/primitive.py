@@ -71,7 +71,10 @@ def _lower(ctx: Any, x: Any, w: Any, *leaves: Any, case: Case, terms: Any, imple
     module = ctx.module_context
     platforms, exported = tuple(module.platforms), bool(module.lowering_parameters.for_export)
     device = device_kind(platforms[0]) if len(platforms) == 1 and not exported else None
-    case = dataclasses.replace(case, place=Place(platforms, device, exported))
+    images = ctx.avals_in[0].shape[0]
+    case = dataclasses.replace(
+        case, place=Place(platforms, device, exported), images=images if isinstance(images, int) else None
+    )
     kernel = choose(implementation, case)
 
     def run(axes: Any, x: jax.Array, w: jax.Array, *leaves: jax.Array) -> jax.Array:

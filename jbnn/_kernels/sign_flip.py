@@ -11,8 +11,6 @@ that of five additions. The kernel is read once and unpacked nowhere.
 *Many rows.* A block of words that fits the second-level cache is unpacked to ±1 and multiplied with the rows by XLA's
 float product, one block after the other. So unpacking is paid once for all rows, and no float leaves the cache.
 
-*Very many rows* of overlapping windows are not laid out: that would take longer than to unpack the whole kernel.
-
 Unused bits meet zeros, whose products are zeros, whatever the bits are. The same is true of taps outside an image that
 reads 0 there and of the zeros between the pixels of a transposed convolution: no tap is dead.
 """
@@ -27,9 +25,8 @@ import numpy as np
 from jax import lax
 
 from jbnn._bits import WORD, unpack_bits
-from jbnn._float_conv import float_conv
 from jbnn._geometry import Geometry, pad_image
-from jbnn._kernels.case import SIGNS, Case
+from jbnn._kernels.case import EXACT, SIGNS, Case
 
 OPAQUE = False
 
@@ -37,12 +34,12 @@ OPAQUE = False
 FEW_ROWS = 8
 # From here on a loop over the outputs of a group vectorises.
 VECTOR = 8
-# Of a 3x3 window over 7x7 pixels, blocks were 1.3 times as fast as the whole for 392 rows, and 0.8 times for 1568.
+# Rows of overlapping windows: laid out, they take so many times the image. Beyond, the whole kernel is unpacked sooner:
+# of a 3x3 window over 7x7 pixels, blocks were 1.3 times as fast for 392 rows, and 0.8 times for 1568.
 MANY_ROWS = 400
 # Floats of a block: 2 MiB, shared by two cores whose second-level caches hold 512 KiB each, was the fastest.
 BLOCK = 2**19
-# Beyond it float32 does not hold every integer; so many words of 8-bit integers have no larger sums.
-EXACT = 2**24
+# Of so many words of 8-bit integers float32 holds every sum.
 EXACT_WORDS = EXACT // (255 * WORD)
 
 
@@ -65,33 +62,21 @@ def faster(case: Case) -> bool:
     """
     g = case.geometry
     filled = 2 * g.channels_per_group >= g.words * WORD
-    return case.on("cpu") and filled and VECTOR * math.prod(g.output) <= g.features // g.groups
+    few = g.taps == 1 or (case.images is not None and case.images * math.prod(g.output) <= MANY_ROWS)
+    return case.on("cpu") and filled and few and VECTOR * math.prod(g.output) <= g.features // g.groups
 
 
 def conv(x: jax.Array, w: jax.Array, case: Case, terms: Any) -> jax.Array:
     """Reals (N, *S, C) and words w (*K, W, O) to what leaves the case."""
     g = case.geometry
     x = x.astype(case.sums)
-    count = x.shape[0] * math.prod(g.output) if isinstance(x.shape[0], int) else None
-    if _whole(count, case):
-        floats = np.float32 if case.sums == np.int32 else case.sums
-        bits = unpack_bits(w, g.channels_per_group, axis=g.rank, groups=1)
-        signs = jnp.where(bits, jnp.array(1, floats), jnp.array(-1, floats))
-        u = float_conv(x.astype(floats), signs, g, outside=case.outside)
-        # Rounded, because a GPU may convolve through transforms, which leave errors far below one half.
-        return case.finish(u if floats == case.sums else jnp.round(u).astype(case.sums), terms)
     rows = _rows(pad_image(x, case.outside, g), g)
     w = w.reshape(g.taps * g.words, g.features)
     w = w.reshape(*w.shape[:1], g.groups, g.features // g.groups)
+    count = x.shape[0] * math.prod(g.output) if isinstance(x.shape[0], int) else None
     few = count is not None and count <= FEW_ROWS and w.shape[-1] >= VECTOR
     u = _choose_terms(rows, w) if few else _multiply_blocks(rows, w)
     return case.finish(u.reshape(*u.shape[:-2], g.features), terms)
-
-
-def _whole(count: int | None, case: Case) -> bool:
-    """Whether to unpack the whole kernel: windows overlap, and are too many to be laid out side by side."""
-    exact = case.sums != np.int32 or case.largest_sum <= EXACT
-    return case.geometry.taps > 1 and exact and (count is None or count > MANY_ROWS)
 
 
 def _rows(image: jax.Array, g: Geometry) -> jax.Array:

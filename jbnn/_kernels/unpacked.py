@@ -12,10 +12,9 @@ from jax.typing import DTypeLike
 
 from jbnn._bits import unpack_bits
 from jbnn._float_conv import float_conv
-from jbnn._kernels.case import Case, Reading
+from jbnn._kernels.case import EXACT, Case, Reading
 
 OPAQUE = False
-EXACT = 2**24
 
 
 def why_not(case: Case) -> str | None:
@@ -34,8 +33,8 @@ def conv(x: jax.Array, w: jax.Array, case: Case, terms: Any) -> jax.Array:
     """Words x (N, *S, G·W), or reals (N, *S, C), and words w (*K, W, O) to what leaves the case."""
     g = case.geometry
     floats = np.float32 if case.sums == np.int32 else case.sums
-    a = numbers(x, g.channels, case.reading, axis=-1, groups=g.groups) if case.counts else x.astype(floats)
-    b = numbers(w, g.channels_per_group, case.right, axis=-2, dtype=floats)
+    a = read_as(x, g.channels, case.reading, axis=-1, groups=g.groups) if case.counts else x.astype(floats)
+    b = read_as(w, g.channels_per_group, case.right, axis=-2, dtype=floats)
     u = float_conv(a, b, g, outside=case.outside)
     if case.sums == np.int32:
         # Rounded, because a GPU may convolve through transforms, which leave errors far below one half.
@@ -43,9 +42,9 @@ def conv(x: jax.Array, w: jax.Array, case: Case, terms: Any) -> jax.Array:
     return case.finish(u, terms)
 
 
-def numbers(
+def read_as(
     words: jax.Array, size: int, reading: Reading, *, axis: int, groups: int = 1, dtype: DTypeLike = jnp.float32
 ) -> jax.Array:
-    """What bits stand for."""
+    """The numbers that bits stand for."""
     bits = unpack_bits(words, size, axis=axis % words.ndim, groups=groups)
     return jnp.where(bits, jnp.array(reading.one, dtype), jnp.array(reading.zero, dtype))
