@@ -206,6 +206,57 @@ def run(kind, name, layout, devices):
     return report
 
 
+OUTPUTS = 8, 32, 40, 96
+"""Output channels of which two devices have no whole words each."""
+
+
+def uneven(devices):
+    """On a mesh of explicit axes: shares that are no whole words, and padded rows that the devices do not divide.
+
+    The error of each program, or what it disagrees in, or None. `lax` takes the same shardings.
+    """
+    mesh = mesh_of("explicit", devices)
+    both = P("batch", None, None, None), P(None, None, None, "model")
+    rows = P(None, ("batch", "model")), P()
+    image = X.reshape(1, 8, 16, 128)
+    programs = {}
+    for outputs in OUTPUTS:
+        w, threshold = W[..., :outputs], tuple(term[:outputs] for term in THRESHOLD)
+        programs |= {
+            f"gradient, {outputs} outputs": (gradient(jbnn.binary_conv), both, X, w),
+            f"ste_sign, {outputs} outputs": (gradient(jbnn.quantizers.ste_sign), both[1:], w),
+            f"to words, {outputs} outputs": (
+                functools.partial(to_words, **threshold_terms(*threshold)),
+                both,
+                *words(X, w),
+            ),
+        }
+    programs |= {
+        "rows": (jbnn.binary_conv, rows, image, W),
+        "gradient of rows": (gradient(jbnn.binary_conv), rows, image, W),
+        "rows, pooled": (pooled, rows[:1], oracle.pack(image)),
+    }
+    reports = {}
+    for name, (function, specs, *arguments) in programs.items():
+        expected = jax.tree.leaves(jax.jit(function)(*arguments))
+        try:
+            with jax.set_mesh(mesh):
+                shards = [jax.device_put(a, NamedSharding(mesh, s)) for a, s in zip(arguments, specs, strict=True)]
+                agree(jax.tree.leaves(jax.jit(function)(*shards)), expected)
+            reports[name] = None
+        except Exception as error:
+            reports[name] = f"{type(error).__name__}: {error}"
+    return reports
+
+
+def threshold_terms(value, flip):
+    return {"value": jnp.asarray(value), "flip": jnp.asarray(flip)}
+
+
+def pooled(x):
+    return jbnn.packed_max_pool(x, 3, window_strides=1, padding="SAME")
+
+
 def excess_of_xla(devices):
     """How much too large JAX's own gradient is, in the kernel of its own convolution of rows that an axis shares."""
 
@@ -225,4 +276,5 @@ if __name__ == "__main__":
     count = int(sys.argv[1])
     assert jax.device_count() == count
     reports = {" | ".join(case): run(*case, count) for case in cases(count)}
-    print(json.dumps({"cases": reports, "excess of XLA": excess_of_xla(count)}))
+    uneven_shares = uneven(count) if HAS_EXPLICIT_MESHES and count == 4 else {}
+    print(json.dumps({"cases": reports, "uneven": uneven_shares, "excess of XLA": excess_of_xla(count)}))

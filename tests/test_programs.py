@@ -98,6 +98,21 @@ def test_lax_map_over_kernels():
     assert_array_equal(jax.jit(lambda w: lax.map(one, w))(WORDS), expected)
 
 
+@pytest.mark.parametrize("array", [np.asarray, jnp.asarray], ids=["NumPy's", "JAX's"])
+def test_a_kernel_that_is_closed_over_is_packed_while_tracing(array):
+    """XLA would otherwise fold the packing while it compiles, and take seconds."""
+    w, scale = array(LATENT[0]), jnp.asarray(SCALES[0])
+
+    def deployed(x):
+        return jbnn.binary_conv(x, w, scale=scale)
+
+    arrays = [
+        const for const in jax.make_jaxpr(deployed)(IMAGES).consts if np.shape(const) not in ((), SCALES[0].shape)
+    ]
+    assert [(const.dtype, const.shape) for const in arrays] == [(np.uint32, WORDS[0].shape)]
+    assert_array_equal(jax.jit(deployed)(IMAGES), jbnn.binary_conv(IMAGES, LATENT[0], scale=SCALES[0]))
+
+
 def halves(x):
     return x.reshape(2, -1, *x.shape[1:])
 

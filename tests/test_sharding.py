@@ -118,6 +118,14 @@ def test_explicit_axes_of_words_are_refused(report):
     assert report["refused"].startswith("ShardingTypeError")
 
 
+@pytest.mark.skipif(not HAS_EXPLICIT_MESHES, reason="this JAX has no meshes of explicit axes")
+def test_shares_on_explicit_meshes_need_not_be_even(report_of):
+    """Finding 2.4: output channels of which no device has whole words, rows that the devices do not divide."""
+    reports = report_of(4)["uneven"]
+    assert len(reports) == 3 * len(sharded.OUTPUTS) + 3
+    assert {name: report for name, report in reports.items() if report is not None} == {}
+
+
 @pytest.mark.parametrize("devices", MESHES)
 def test_xla_sums_shared_rows_too_often(devices, report_of):
     """A defect of XLA: where rows share one axis of a mesh and nothing shares the other, the gradient in the kernel of
