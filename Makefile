@@ -13,7 +13,7 @@ MINIMUM := .venv-jax-0.4.34
 METAL   := .venv-jax-0.5.0
 
 # The results are kept by version of JAX: `make matrix` makes a table of them.
-pytest = $(1)/bin/python -m pytest -q -n auto --maxprocesses 8 --dist loadgroup \
+pytest = $(1)/bin/python -m pytest -q -n auto --maxprocesses 8 --dist loadfile \
 	--junitxml build/tests/jax-$$($(1)/bin/python -c 'import jax; print(jax.__version__)').xml
 
 .DEFAULT_GOAL := help

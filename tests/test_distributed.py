@@ -14,7 +14,6 @@ import pytest
 
 import jbnn
 
-pytestmark = pytest.mark.xdist_group("distributed")  # one worker: the processes start once
 PROCESSES = 2
 SECONDS = 120
 

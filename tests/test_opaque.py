@@ -15,8 +15,6 @@ import pytest
 
 import jbnn
 
-pytestmark = pytest.mark.xdist_group("opaque")  # one worker: the programs run once
-
 
 @functools.cache
 def reports():

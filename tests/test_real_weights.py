@@ -205,20 +205,32 @@ def dense(channels, features, left=FLOAT32, **changes):
     return dataclasses.replace(case, **changes)
 
 
-def layer(size, channels, features=None, window=3):
+def layer(size, channels, features=None, window=3, images=1):
     lo = (window - 1) // 2
     ones, pads = (1, 1), ((lo, window - 1 - lo),) * 2
     geometry = Geometry((size,) * 2, (window,) * 2, channels, features or channels, 1, ones, pads, ones, ones)
-    return Case(geometry, FLOAT32, SIGNS, 0, place=Place(("cpu",)))
+    return Case(geometry, FLOAT32, SIGNS, 0, place=Place(("cpu",)), images=images)
 
 
 def test_what_none_picks():
     assert first(dense(4096, 4096)) == first(layer(7, 512)) == "sign_flip"
+    assert (
+        first(layer(7, 512, images=9)) == first(layer(7, 512, images=None)) == "unpacked"
+    )  # 441 rows, or nobody knows
     assert first(layer(56, 64)) == first(layer(14, 256)) == first(dense(4096, 4)) == "unpacked"
     assert first(layer(1, 3, 64, 7)) == "unpacked"  # 29 of a word's 32 bits would be multiplied in vain
     for platforms in (("cuda",), ("METAL",), ("cpu", "cuda")):
         assert first(dense(4096, 4096, place=Place(platforms))) == "unpacked"
     assert first(dense(2**17, 4, UINT8, place=Place(("cuda",)))) == "sign_flip"
+
+
+@pytest.mark.usefixtures("on_cpu")
+def test_a_program_is_made_for_its_batch():
+    words = np.zeros((3, 3, 2, 512), np.uint32)
+    for images, whole in ((8, False), (9, True)):
+        x = np.ones((images, 7, 7, 64), np.float32)
+        text = jax.jit(lambda x, w: jbnn.binary_conv(x, w, mode="binary_weights")).lower(x, words).as_text()
+        assert ("stablehlo.convolution" in text) is whole
 
 
 def test_what_it_refuses():
