@@ -177,6 +177,7 @@ def test_vmap(rows):
         assert_close(y, oracle.real(left) @ oracle.sign(right))
 
 
+@pytest.mark.usefixtures("on_cpu")
 @pytest.mark.parametrize("platforms", [("cpu",), ("cpu", "cuda")], ids=str)
 def test_export_with_a_batch_of_any_size(platforms):
     x, w = draw((3, 70), (70, 16))
