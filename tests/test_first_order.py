@@ -101,12 +101,14 @@ def test_second_derivatives_are_refused(operator, x, w, mode):
     def loss(x, w):
         return jnp.square(operator(x, w, mode=mode)).sum()
 
+    def total(slope):
+        return lambda x, w: slope(x, w).sum()
+
     for of in (0, 1):
-        for twice in (jax.jacrev, lambda f, argnums: jax.grad(lambda *args: f(*args).sum(), argnums)):
-            with pytest.raises(TypeError, match=ONCE):
-                twice(jax.grad(loss, of), argnums=of)(x, w)
-            with pytest.raises(TypeError, match=ONCE):
-                jax.jit(twice(jax.jit(jax.grad(loss, of)), argnums=of))(x, w)
+        with pytest.raises(TypeError, match=ONCE):
+            jax.grad(total(jax.grad(loss, of)), of)(x, w)
+        with pytest.raises(TypeError, match=ONCE):
+            jax.jit(jax.jacrev(jax.jit(jax.grad(loss, of)), of))(x, w)
     with pytest.raises(TypeError, match=f"{ONCE}|{NOT_FORWARD}"):
         jax.hessian(loss)(x, w)
 
