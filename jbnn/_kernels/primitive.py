@@ -71,14 +71,12 @@ def _lower(ctx: Any, x: Any, w: Any, *leaves: Any, case: Case, terms: Any, imple
     module = ctx.module_context
     platforms, exported = tuple(module.platforms), bool(module.lowering_parameters.for_export)
     device = device_kind(platforms[0]) if len(platforms) == 1 and not exported else None
-    images = ctx.avals_in[0].shape[0]
-    case = dataclasses.replace(
-        case, place=Place(platforms, device, exported), images=images if isinstance(images, int) else None
-    )
+    case = dataclasses.replace(case, place=Place(platforms, device, exported), images=_images(ctx.avals_in[0]))
     kernel = choose(implementation, case)
 
     def run(axes: Any, x: jax.Array, w: jax.Array, *leaves: jax.Array) -> jax.Array:
-        share = dataclasses.replace(case, geometry=dataclasses.replace(case.geometry, features=w.shape[-1]))
+        geometry = dataclasses.replace(case.geometry, features=w.shape[-1])
+        share = dataclasses.replace(case, geometry=geometry, images=_images(x))
         return kernel.conv(x, w, share, jax.tree.unflatten(terms, leaves))
 
     whole = functools.partial(run, {})
@@ -89,6 +87,11 @@ def _lower(ctx: Any, x: Any, w: Any, *leaves: Any, case: Case, terms: Any, imple
     shared = is_shared_out(ctx) and not exported
     call = on_shares(run, _split_by(kernel, case, len(leaves))) if shared else whole
     return mlir.lower_fun(call, multiple_results=False)(ctx, x, w, *leaves)
+
+
+def _images(x: Any) -> int | None:
+    """N, unless it is a symbol."""
+    return x.shape[0] if isinstance(x.shape[0], int) else None
 
 
 def _split_by(kernel: ModuleType, case: Case, terms: int) -> Rule:
