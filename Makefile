@@ -12,13 +12,14 @@ PEERS  := .venv-peers/.installed
 MINIMUM := .venv-jax-0.4.34
 METAL   := .venv-jax-0.5.0
 
+# A module stays in one process: what its tests share, such as processes of several devices, is started once.
 # The results are kept by version of JAX: `make matrix` makes a table of them.
 pytest = $(1)/bin/python -m pytest -q -n auto --maxprocesses 8 --dist loadfile \
 	--junitxml build/tests/jax-$$($(1)/bin/python -c 'import jax; print(jax.__version__)').xml
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo test test-jax-minimum test-jax-metal test-everywhere matrix matrix-check audit apple-check
-.PHONY: peers lint docs
+.PHONY: peers lint docs native-check install-check
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' Makefile
@@ -53,6 +54,12 @@ audit: $(STAMP) $(MINIMUM)/.installed $(METAL)/.installed  ## write build/apple_
 apple-check: $(STAMP)  ## run the check for a Mac's GPU on the device that is here; FLAGS=--firsts: one call a function
 	@$(VENV)/bin/python -m examples.apple_check $(FLAGS)
 
+native-check: $(STAMP)  ## the compiled part under sanitizers, with guard pages; emulated on ARM, if a compiler for it is here
+	@tests/native/check.sh
+
+install-check: $(STAMP)  ## install a wheel where there is no compiler, and the source where there is none
+	@tests/native/install.sh $(VENV)/bin/python
+
 lint: $(STAMP)  ## check style, formatting and types
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
@@ -74,7 +81,9 @@ $(PEERS): Makefile tests/peers/requirements.txt
 	@.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --no-deps larq-compute-engine==0.16.0
 	@touch $@
 
-$(STAMP): pyproject.toml
+NATIVE := setup.py $(wildcard jbnn/_native/*.cc jbnn/_native/*.h)
+
+$(STAMP): pyproject.toml $(NATIVE)
 	@echo "$(VENV): installing jbnn[$(EXTRAS)], which takes a minute or two"
 	@$(PYTHON) -m venv $(VENV)
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[$(EXTRAS)]' $(if $(JAX),jax==$(JAX) jaxlib==$(JAX))
@@ -85,7 +94,7 @@ $(DOCS): $(STAMP)
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
 	@touch $@
 
-.venv-jax-%/.installed: pyproject.toml
+.venv-jax-%/.installed: pyproject.toml $(NATIVE)
 	@echo ".venv-jax-$*: installing jbnn[test] with jax $*"
 	@$(PYTHON) -m venv .venv-jax-$*
 	@.venv-jax-$*/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[test]' jax==$* jaxlib==$*
