@@ -183,7 +183,7 @@ def array_from(name: str, result: Any) -> jax.Array:
     return jnp.asarray(given)
 
 
-def array_like(name: str, function: Callable[[jax.Array], Any], x: jax.Array) -> jax.Array:
+def array_in_shape(name: str, function: Callable[[jax.Array], Any], x: jax.Array) -> jax.Array:
     """What a quantizer that the caller gave makes of x, in its shape."""
     q = array_from(name, function(x))
     if q.shape != x.shape:

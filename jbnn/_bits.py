@@ -21,8 +21,9 @@ from jax.extend.core import Primitive
 from jax.interpreters import batching, mlir
 from jax.typing import ArrayLike, DTypeLike
 
+from jbnn import _native
 from jbnn._arguments import (
-    array_like,
+    array_in_shape,
     as_array,
     as_dtype,
     as_index,
@@ -31,7 +32,7 @@ from jbnn._arguments import (
     at_least_float32,
     check_groups,
 )
-from jbnn._jax_versions import in_whole_parts
+from jbnn._jax_versions import in_whole_parts, is_explicit, is_shared_out, pass_through_shard_map, require_devices
 
 WORD = 32
 ALL_ONES = np.uint32(0xFFFFFFFF)
@@ -173,7 +174,7 @@ def _quantized(x: jax.Array, quantizer: Callable[[jax.Array], jax.Array]) -> jax
         raise TypeError(f"`quantizer` must be a function to ±1 or {{0, 1}}, or None, but was {quantizer!r}")
     if jnp.issubdtype(x.dtype, jnp.floating):
         x = _without_derivative(x.astype(at_least_float32(x.dtype)))
-    q = as_signed("quantizer(x)", array_like("quantizer", quantizer, x), boolean=True)
+    q = as_signed("quantizer(x)", array_in_shape("quantizer", quantizer, x), boolean=True)
     if not isinstance(q, jax.core.Tracer) and q.is_fully_addressable and q.dtype != jnp.bool_:
         values = np.unique(jax.device_get(q).astype(np.float64))
         if not any(np.isin(values, two).all() for two in ((-1, 1), (0, 1))):
@@ -199,9 +200,54 @@ def pack_bits(x: jax.Array, *, axis: int = -1, groups: int = 1, positive: bool =
         widths = [(0, 0, 0)] * bits.ndim
         widths[bits.ndim - len(after) - 1] = (0, unused, 0)
         bits = lax.pad(bits, np.False_, widths)
-    lanes = bits.reshape(*before, groups * words, WORD, *after)
-    place = lax.broadcast_in_dim(np.uint32(1) << np.arange(WORD, dtype=np.uint32), lanes.shape, (axis + 1,))
-    return jnp.sum(jnp.where(lanes, place, np.uint32(0)), axis=axis + 1, dtype=jnp.uint32)
+    if not after and _native.why_not() is None and not is_explicit(bits):
+        return _pack_p.bind(bits.reshape(*before, groups * words * WORD))
+    return _sum_of_places(bits.reshape(*before, groups * words, WORD, *after), axis + 1)
+
+
+def _sum_of_places(lanes: jax.Array, axis: int) -> jax.Array:
+    """32 bits along an axis as a word."""
+    place = lax.broadcast_in_dim(np.uint32(1) << np.arange(WORD, dtype=np.uint32), lanes.shape, (axis,))
+    return jnp.sum(jnp.where(lanes, place, np.uint32(0)), axis=axis, dtype=jnp.uint32)
+
+
+# Bits (…, 32·W), along the last axis, to words (…, W): native code where it is and will run, which XLA's own loop takes
+# several times as long for; and the sum of places everywhere else.
+_pack_p = Primitive("jbnn_pack")
+_pack_jitted = jax.jit(lambda bits: _pack_p.bind(bits))
+
+
+@_pack_p.def_impl
+def _pack_now(bits: jax.Array) -> jax.Array:
+    with jax.disable_jit(False):  # else the jitted call would come back here
+        return _pack_jitted(bits)
+
+
+def _pack_in_lax(bits: jax.Array) -> jax.Array:
+    return _sum_of_places(bits.reshape(*bits.shape[:-1], bits.shape[-1] // WORD, WORD), bits.ndim)
+
+
+def _pack_native(bits: jax.Array) -> jax.Array:
+    words = jax.ShapeDtypeStruct((*bits.shape[:-1], bits.shape[-1] // WORD), np.uint32)
+    return jax.ffi.ffi_call("jbnn_pack", words)(bits)
+
+
+def _lower_pack(ctx: Any, bits: Any) -> Any:
+    alone = not ctx.module_context.lowering_parameters.for_export and not is_shared_out(ctx)
+    on_cpu = tuple(ctx.module_context.platforms) == ("cpu",)
+    native = alone and on_cpu and 0 not in ctx.avals_in[0].shape
+    return mlir.lower_fun(_pack_native if native else _pack_in_lax, multiple_results=False)(ctx, bits)
+
+
+def _batch_pack(args: Any, dims: Any) -> tuple[jax.Array, int]:
+    return _pack_p.bind(jnp.moveaxis(args[0], dims[0], 0)), 0
+
+
+_pack_p.def_abstract_eval(lambda bits: jax.make_jaxpr(_pack_in_lax)(bits).out_avals[0])
+batching.primitive_batchers[_pack_p] = _batch_pack
+mlir.register_lowering(_pack_p, _lower_pack)
+require_devices(_pack_p)
+pass_through_shard_map(_pack_p)
 
 
 def unpack(

@@ -68,7 +68,7 @@ def _correlate_fwd(
         terms = given | varying
         if case.result is None:
             return terms["u"]
-        v = in_floats(terms["u"], terms.get("scale"), terms.get("bias"))
+        v = scaled_and_biased(terms["u"], terms.get("scale"), terms.get("bias"))
         # In the activation's own words: its slopes are not those of a clamp.
         return (v if activation is None else activation(v)).astype(case.result.dtype)
 
@@ -134,7 +134,7 @@ def _per_output(term: jax.Array | None, case: Case) -> jax.Array | None:
     return None if term is None else jnp.broadcast_to(term, (case.geometry.features,))
 
 
-def in_floats(
+def scaled_and_biased(
     u: jax.Array, scale: jax.Array | None, bias: jax.Array | None, *, beta: jax.Array | None = None
 ) -> jax.Array:
     """u·scale·beta + bias, without the terms that are None."""

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import jax
+import numpy as np
 from jax import export
 from jax.extend.core import Primitive
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
@@ -61,6 +62,25 @@ def is_explicit(array: jax.Array) -> bool:
         return False
     type_: Any = jax.typeof(array)
     return jax.sharding.AxisType.Explicit in type_.sharding.mesh.axis_types
+
+
+def constant(value: Any) -> np.ndarray | None:
+    """What a value of a program is, if it was written into it."""
+    owner = value.owner
+    if getattr(owner, "name", None) != "stablehlo.constant":
+        return None
+    try:
+        return np.array(owner.attributes["value"])
+    except Exception:  # bits or types that NumPy has not, or a binding that gives no buffer
+        return None
+
+
+def is_split(aval: Any, axes: Sequence[int]) -> bool:
+    """Whether its type says that an array lies on several devices along one of the axes."""
+    if not HAS_EXPLICIT_MESHES:
+        return False
+    mesh, spec = aval.sharding.mesh, aval.sharding.spec
+    return any(math.prod(mesh.shape[name] for name in _names(spec[axis])) > 1 for axis in axes)
 
 
 def in_whole_parts(array: jax.Array, axis: int, size: int) -> jax.Array:
@@ -195,3 +215,12 @@ def call_on_shares(
         options["need_replication_factors"] = whole
     call.def_partition(partition, infer_sharding_from_operands=infer, **options)
     return call
+
+
+def register_cpu_targets(handlers: dict[str, Any]) -> bool:
+    """Lets programs for a CPU call C functions of XLA's foreign function interface; False where jax is too old."""
+    if jax.__version_info__ < (0, 5, 0):
+        return False
+    for name, handler in handlers.items():
+        jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(handler), platform="cpu")
+    return True

@@ -19,7 +19,7 @@ from jax.typing import DTypeLike
 from jbnn import activations
 from jbnn._arguments import array_from, at_least_float32, last_axis
 from jbnn._beta import beta
-from jbnn._gradient import correlate, in_floats, kernel_words
+from jbnn._gradient import correlate, kernel_words, scaled_and_biased
 from jbnn._jax_versions import known_now
 from jbnn._kernels.case import Affine, Clamp
 from jbnn._kernels.primitive import correlate_words
@@ -57,7 +57,7 @@ def apply(x: jax.Array, w: jax.Array, f: Formula) -> jax.Array:
         y = correlate(a, b, f.scale, f.bias, case, f.activation, f.implementation)
         return y.reshape(*batch, *y.shape[1:])
     u = correlate(a, b, None, None, case, None, f.implementation)
-    v = in_floats(u, f.scale, f.bias, beta=beta(z.astype(dtype), geometry) if f.beta_scaling else None)
+    v = scaled_and_biased(u, f.scale, f.bias, beta=beta(z.astype(dtype), geometry) if f.beta_scaling else None)
     v = v.reshape(*batch, *v.shape[1:])
     return (v if f.activation is None else array_from("activation", f.activation(v))).astype(out)
 

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 
 from jbnn import quantizers
-from jbnn._arguments import array_like
+from jbnn._arguments import array_in_shape
 from jbnn._kernels.case import BITS, Reading
 from jbnn._marks import mark_of
 
@@ -45,7 +45,7 @@ def quantized(name: str, x: jax.Array, quantizer: Quantizer, reading: Reading) -
     if values is None and not any(function is known for known in _TO_SIGNS):
         values = mark_of(quantizer, x)
         _check_values(name, values, reading)
-    q = array_like(name, quantizer, x).astype(x.dtype)
+    q = array_in_shape(name, quantizer, x).astype(x.dtype)
     return q if reading != BITS or values == _STEP else _from_signs(q)
 
 

@@ -86,6 +86,7 @@ FEATURES = (
     Feature(
         "implementations `popcount`, `sign_flip`, `unpacked`", ("implementations", "real_weights"), ("packed_conv:",)
     ),
+    Feature("implementation `simd`, on the processor of the machine", ("simd",)),
     Feature("`jit`, `vmap`, `scan`, `checkpoint`, donated buffers", ("transforms", "variants", "programs")),
     Feature("`jax.export` for cpu, cuda, tpu, and all of them", ("export",)),
     Feature("meshes of 4 and 8 devices, `shard_map`", ("sharding", "opaque")),

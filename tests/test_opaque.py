@@ -51,5 +51,5 @@ def test_elsewhere(name):
 @pytest.mark.parametrize("program", opaque.FLOATS)
 @pytest.mark.parametrize("layout", opaque.LAYOUTS_OF_FLOATS)
 def test_float_convolutions_are_not_doubled(program, layout):
-    """Finding 1.4: rows over one axis of the mesh; output channels, images or nothing over the other."""
+    """Rows over one axis of the mesh; output channels, images or nothing over the other."""
     assert reports()[f"{program} | {layout}"] is True

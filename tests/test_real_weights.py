@@ -213,6 +213,7 @@ def layer(size, channels, features=None, window=3, images=1):
     return Case(geometry, FLOAT32, SIGNS, 0, place=Place(("cpu",)), images=images)
 
 
+@pytest.mark.usefixtures("portable")
 def test_what_none_picks():
     assert first(dense(4096, 4096)) == first(layer(7, 512)) == "sign_flip"
     assert (
@@ -225,7 +226,7 @@ def test_what_none_picks():
     assert first(dense(2**17, 4, UINT8, place=Place(("cuda",)))) == "sign_flip"
 
 
-@pytest.mark.usefixtures("on_cpu")
+@pytest.mark.usefixtures("on_cpu", "portable")
 def test_a_program_is_made_for_its_batch():
     words = np.zeros((3, 3, 2, 512), np.uint32)
     for images, whole in ((8, False), (9, True)):

@@ -5,6 +5,7 @@ compiled text. An all-reduce of floats or int32 is a sum of what devices have co
 either listed here with its reason or an error.
 """
 
+import dataclasses
 import functools
 import json
 import os
@@ -15,10 +16,15 @@ from pathlib import Path
 
 import pytest
 import sharded
+from cases import Case as Sample
 from jax_versions import HAS_EXPLICIT_MESHES, MOVES_SHARES
 
 import jbnn
+from jbnn._kernels.case import SIGNS, Case, Place
+from jbnn._kernels.choose import KERNELS, first
 
+LAYER = Sample("a layer of sharded.py", sharded.X.shape, (3, 3, sharded.W.shape[-1])).canonical()
+HERE = Case(LAYER, SIGNS, SIGNS, 0, place=Place(("cpu",), "cpu"))
 MESHES = 4, 8
 CASES = [(devices, *case) for devices in MESHES for case in sharded.cases(devices)]
 REFUSED = [case for case in CASES if (case[1], case[3]) == ("explicit", "words")]
@@ -81,6 +87,10 @@ def test_equals_one_device(report):
 MISPLACED = {("auto", "gradient of conv", "words")} if MOVES_SHARES else set()
 MOVED = MISPLACED | ({("auto", "packed_conv, unpacked", "outputs")} if MOVES_SHARES else set())
 """What the partitioner of an old XLA leaves elsewhere, and what it moves, although it need not."""
+if KERNELS[first(dataclasses.replace(HERE, images=1))].OPAQUE:
+    # Where rows are shared out is known in time on a mesh of explicit axes only; else an opaque kernel gathers them.
+    MISPLACED = MISPLACED | {("auto", "packed_conv", "rows")}
+    MOVED = MOVED | {("auto", name, "rows") for name in sharded.CORE}
 
 
 @over(ACCEPTED)
@@ -116,7 +126,7 @@ def test_explicit_axes_of_words_are_refused(report):
 
 @pytest.mark.skipif(not HAS_EXPLICIT_MESHES, reason="this JAX has no meshes of explicit axes")
 def test_shares_on_explicit_meshes_need_not_be_even(report_of):
-    """Finding 2.4: output channels of which no device has whole words, rows that the devices do not divide."""
+    """Output channels of which no device has whole words, rows that the devices do not divide."""
     reports = report_of(4)["uneven"]
     assert len(reports) == 3 * len(sharded.OUTPUTS) + 3
     assert {name: report for name, report in reports.items() if report is not None} == {}

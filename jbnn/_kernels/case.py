@@ -27,7 +27,7 @@ from jbnn._materialize import materialize
 Clamp = tuple[float | None, float | None]  # low, high
 
 EXACT = 2**24
-"""Beyond it float32 does not hold every integer."""
+"""float32 holds every integer up to here."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,7 +106,8 @@ class Case:
     outside: float  # what a tap outside the image reads; 0 adds nothing to a sum, whatever words are read as
     result: Affine | Bits | None = None  # None: u itself
     place: Place | None = None  # None while tracing: only what can be done nowhere is refused
-    images: int | None = None  # N, where it is known: not while tracing, since `vmap` may still come
+    images: int | None = None  # N, or a device's share; None while tracing, since `vmap` may come, and for a symbol
+    split: bool = False  # whether the pixels of an image are known to lie on several devices
 
     @property
     def counts(self) -> bool:

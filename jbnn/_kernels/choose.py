@@ -7,14 +7,14 @@ import jax
 import numpy as np
 
 from jbnn._geometry import Geometry
-from jbnn._kernels import popcount, sign_flip, unpacked
+from jbnn._kernels import popcount, sign_flip, simd, unpacked
 from jbnn._kernels.case import SIGNS, Case, Place
 from jbnn._shapes import check_known_size
 
-KERNELS: dict[str, ModuleType] = {"popcount": popcount, "sign_flip": sign_flip, "unpacked": unpacked}
+KERNELS: dict[str, ModuleType] = {"simd": simd, "popcount": popcount, "sign_flip": sign_flip, "unpacked": unpacked}
 
 PREFERRED: dict[str, tuple[str, ...]] = {
-    "cpu": ("popcount", "sign_flip", "unpacked"),
+    "cpu": ("simd", "popcount", "sign_flip", "unpacked"),
     "cuda": ("popcount", "unpacked"),
 }
 """By platform, kernels in order of preference: the first runs that can do a case and was measured to be faster."""

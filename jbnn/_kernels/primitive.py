@@ -5,19 +5,20 @@ own and not a plain function. It has no derivative: `jbnn._gradient` sits above 
 """
 
 import dataclasses
-import functools
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.extend.core import Primitive
 from jax.interpreters import batching, mlir
 
 from jbnn._bits import WORD
 from jbnn._float_conv import float_conv
-from jbnn._jax_versions import is_shared_out, require_devices
+from jbnn._jax_versions import constant, is_shared_out, is_split, require_devices
 from jbnn._kernels.case import Bits, Case, Place
 from jbnn._kernels.choose import choose, device_kind
 from jbnn._kernels.fold import fold_images, fold_kernels, fold_pairs
@@ -71,15 +72,24 @@ def _lower(ctx: Any, x: Any, w: Any, *leaves: Any, case: Case, terms: Any, imple
     module = ctx.module_context
     platforms, exported = tuple(module.platforms), bool(module.lowering_parameters.for_export)
     device = device_kind(platforms[0]) if len(platforms) == 1 and not exported else None
-    case = dataclasses.replace(case, place=Place(platforms, device, exported), images=_images(ctx.avals_in[0]))
+    image = ctx.avals_in[0]
+    case = dataclasses.replace(
+        case,
+        place=Place(platforms, device, exported),
+        images=_images(image),
+        split=is_split(image, range(1, 1 + case.geometry.rank)),
+    )
     kernel = choose(implementation, case)
+    known = constant(w) if kernel.OPAQUE else None
 
-    def run(axes: Any, x: jax.Array, w: jax.Array, *leaves: jax.Array) -> jax.Array:
+    def run(axes: Any, x: jax.Array, w: jax.Array | np.ndarray, *leaves: jax.Array) -> jax.Array:
         geometry = dataclasses.replace(case.geometry, features=w.shape[-1])
         share = dataclasses.replace(case, geometry=geometry, images=_images(x))
         return kernel.conv(x, w, share, jax.tree.unflatten(terms, leaves))
 
-    whole = functools.partial(run, {})
+    def whole(x: jax.Array, w: jax.Array, *leaves: jax.Array) -> jax.Array:
+        return run({}, x, w if known is None else known, *leaves)
+
     if not kernel.OPAQUE:
         return mlir.lower_fun(whole, multiple_results=False)(ctx, x, w, *leaves)
     # An opaque kernel is traced with shapes and dtypes alone: it can have no opinion on where its operands lie.
@@ -107,7 +117,12 @@ def _split_by(kernel: ModuleType, case: Case, terms: int) -> Rule:
     def takes(steps: int) -> bool:
         return kernel.why_not(dataclasses.replace(case, geometry=dataclasses.replace(g, features=steps * bits))) is None
 
-    splits = {"n": lambda images: True} | ({"o": takes} if together else {})
+    def takes_images(images: int) -> bool:
+        return kernel.why_not(dataclasses.replace(case, images=images)) is None
+
+    splits: dict[str, Callable[[int], bool]] = {"n": takes_images}
+    if together:
+        splits["o"] = takes
     axes = range(g.rank)
     of_features = Dimension("o", bits if together else 1)
     image = *(Dimension(f"s{axis}") for axis in axes), Dimension("c")
