@@ -2,7 +2,8 @@
 
     u = Σ a·b,   b = ±1:   each term is a or -a
 
-Every window is laid out as a row of reals, 32 to a word of the kernel, and the words are taken one after the other.
+Every window is laid out as a row of reals, 32 to a word of the kernel, and the words are taken one after the other. A
+program that names this kernel gets it for any number of rows; None stands for it only where `faster` says so.
 
 *Few rows.* A word, shifted so that the bit lies in its sign, chooses between a and -a: three instructions for a term
 (shift, choose, add) of a whole vector of output channels. 32 terms are added up in a tree, whose rounding error is
@@ -35,8 +36,8 @@ FEW_ROWS = 8
 # From here on a loop over the outputs of a group vectorises.
 VECTOR = 8
 # Windows of several taps, laid out as rows, take many times the image. Beyond this many rows it takes longer than to
-# unpack the whole kernel: of a 3x3 window over 7x7 pixels, on a Zen 4, blocks were 1.3 times as fast for 392 rows, and
-# 0.8 times for 1568. So None does not stand for more; who names this kernel gets it.
+# unpack the whole kernel, so `faster` says no: of a 3x3 window over 7x7 pixels, blocks were 1.1 times as fast for 392
+# rows (two cores of a Zen 4, 2026-11-26), and 0.8 times for 1568 (by hand that day, on a machine not recorded).
 MANY_ROWS = 400
 # Floats of a block: 2 MiB, shared by two cores whose second-level caches hold 512 KiB each, was the fastest.
 BLOCK = 2**19
@@ -58,10 +59,12 @@ def why_not(case: Case) -> str | None:
 def faster(case: Case) -> bool:
     """On a CPU, where positions are few for the outputs that share them, and words are at least half full.
 
-    Windows of several taps must be few in all images of the program, whose number has to be known; on a mesh too.
+    Windows of several taps must be few in all images, whose number has to be known. On a mesh these are the images of
+    the whole program, and of a device only within `shard_map`: XLA shares a kernel in `lax` out after it was chosen.
 
-    Against "unpacked", 4096 channels to 4096: 30 times for 1 row, 1.4 for 256. A 3x3 window of 512 channels to 512:
-    1.3 times for 7x7 pixels, 20 for 2x2; but 0.7 times for 256 to 256 and 14x14 pixels.
+    Against "unpacked", on two cores of a Zen 4, 2026-11-26: 4096 channels to 4096, 18 times as fast for 1 row, 1.2 for
+    256; a 3x3 window of 512 channels to 512 over 7x7 pixels, 1.0 times for 1 image, 1.1 for 8. By hand that day, on a
+    machine not recorded: 20 times for 2x2 pixels, but 0.7 times for 256 channels to 256 and 14x14 pixels.
     """
     g = case.geometry
     filled = 2 * g.channels_per_group >= g.words * WORD
