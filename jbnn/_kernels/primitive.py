@@ -107,14 +107,14 @@ def _images(x: Any) -> int | None:
 def _split_by(kernel: ModuleType, case: Case, terms: int) -> Rule:
     """Images and output channels are shared out; pixels, words and taps are whole on every device.
 
-    Output channels are shared out if the kernel takes the case with as many as a device would have. Those that leave
-    as words are shared out word by word. Groups go with the channels of the image, which are whole.
+    Either are shared out if the kernel takes the case with as many of them as a device would have. Output channels that
+    leave as words are shared out word by word. Groups go with the channels of the image, which are whole.
     """
     g = case.geometry
     bits = WORD if isinstance(case.result, Bits) else 1
     together = g.groups == 1 and g.features % bits == 0 and g.features > bits
 
-    def takes(steps: int) -> bool:
+    def takes_outputs(steps: int) -> bool:
         return kernel.why_not(dataclasses.replace(case, geometry=dataclasses.replace(g, features=steps * bits))) is None
 
     def takes_images(images: int) -> bool:
@@ -122,7 +122,7 @@ def _split_by(kernel: ModuleType, case: Case, terms: int) -> Rule:
 
     splits: dict[str, Callable[[int], bool]] = {"n": takes_images}
     if together:
-        splits["o"] = takes
+        splits["o"] = takes_outputs
     axes = range(g.rank)
     of_features = Dimension("o", bits if together else 1)
     image = *(Dimension(f"s{axis}") for axis in axes), Dimension("c")
