@@ -116,6 +116,15 @@ def kernel_words(b: jax.Array, case: Case) -> jax.Array:
     return b if b.dtype == jnp.uint32 else pack_bits(_as_bits(b, case.right), axis=-2)
 
 
+def scaled_and_biased(
+    u: jax.Array, scale: jax.Array | None, bias: jax.Array | None, *, beta: jax.Array | None = None
+) -> jax.Array:
+    """u·scale·beta + bias, without the terms that are None."""
+    v = u if scale is None else u * last_axis(scale, u)
+    v = v if beta is None else v * beta
+    return v if bias is None else v + last_axis(bias, v)
+
+
 def _as_bits(a: jax.Array, reading: Reading) -> jax.Array:
     """What `pack` reads as the bits that a stands for."""
     return _is_one(a) if reading == BITS else a
@@ -132,12 +141,3 @@ def _as_floats(u: jax.Array, dtype: DTypeLike) -> jax.Array:
 
 def _per_output(term: jax.Array | None, case: Case) -> jax.Array | None:
     return None if term is None else jnp.broadcast_to(term, (case.geometry.features,))
-
-
-def scaled_and_biased(
-    u: jax.Array, scale: jax.Array | None, bias: jax.Array | None, *, beta: jax.Array | None = None
-) -> jax.Array:
-    """u·scale·beta + bias, without the terms that are None."""
-    v = u if scale is None else u * last_axis(scale, u)
-    v = v if beta is None else v * beta
-    return v if bias is None else v + last_axis(bias, v)

@@ -14,7 +14,6 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.typing import DTypeLike
 
 from jbnn import activations
 from jbnn._arguments import array_from, at_least_float32, last_axis
@@ -44,8 +43,7 @@ def apply(x: jax.Array, w: jax.Array, f: Formula) -> jax.Array:
         batch, x = x.shape[:-1], x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
     z = _affine(x, f)
     a = quantized("input_quantizer", z.astype(dtype), f.input_quantizer, case.reading) if case.counts else z
-    closed_over = isinstance(x, jax.core.Tracer) and not isinstance(w, jax.core.Tracer)
-    b = w if w.dtype == jnp.uint32 else _kernel(w, f, dtype, closed_over)
+    b = w if w.dtype == jnp.uint32 else _kernel(x, w, f)
 
     if pixels and f.scale is None and f.bias is None and f.activation is None:
         u = correlate_words(x, kernel_words(b, case), case, implementation=f.implementation)
@@ -62,16 +60,17 @@ def apply(x: jax.Array, w: jax.Array, f: Formula) -> jax.Array:
     return (v if f.activation is None else array_from("activation", f.activation(v))).astype(out)
 
 
-def _kernel(w: jax.Array, f: Formula, dtype: DTypeLike, closed_over: bool) -> jax.Array:
+def _kernel(x: jax.Array, w: jax.Array, f: Formula) -> jax.Array:
     """B of a latent kernel, in the floats of a; or already its words.
 
     A kernel that a jitted function closes over is packed now: XLA would do it while it compiles, for seconds.
     """
+    closed_over = isinstance(x, jax.core.Tracer) and not isinstance(w, jax.core.Tracer)
     now = closed_over and is_known(f.kernel_quantizer)
     with known_now() if now else contextlib.nullcontext():
         wide = w.astype(at_least_float32(w.dtype))  # rounding first could turn a tiny -w into 0, whose sign is +1
         b = quantized("kernel_quantizer", wide, f.kernel_quantizer, f.case.right)
-        return kernel_words(b, f.case) if now else b.astype(dtype)
+        return kernel_words(b, f.case) if now else b.astype(at_least_float32(x.dtype))
 
 
 def _affine(x: jax.Array, f: Formula) -> jax.Array:
