@@ -64,12 +64,12 @@ def layer(channels, features, window, strides, dilation, padding, groups):
         kernel = jbnn.pack(w, axis=-2)
         return jbnn.packed_conv(words, kernel, channels=channels, threshold=threshold, **options)
 
-    def scaled_and_biased(bits):
+    def in_floats(bits):
         return oracle.is_positive(oracle.accumulate(2.0 * bits - 1, w, **options), scale, bias)
 
     most, turn = lce_thresholds(threshold, products)
     theirs = lce.Conv(np.moveaxis(w * turn, -1, 0), channels, most, strides, dilation, padding)
-    return ours, theirs, scaled_and_biased
+    return ours, theirs, in_floats
 
 
 def wrong_sums(x, w, border, **options):
@@ -124,8 +124,8 @@ def pool(channels, window, strides, padding):
 def disagreements(x, layers, kernels):
     """Who differs from the floats: a list of names, of which jbnn may be one."""
     words, bits = jbnn.pack(x), x >= 0
-    for ours, _, scaled_and_biased in layers:
-        words, bits = ours(words), scaled_and_biased(bits)
+    for ours, _, in_floats in layers:
+        words, bits = ours(words), in_floats(bits)
     wrong = [] if np.array_equal(words, oracle.pack(bits)) else ["jbnn"]
     theirs = [layer for _, layer, _ in layers]
     return wrong + [kernel for kernel in kernels if not np.array_equal(lce.run(x, theirs, kernel), bits)]
