@@ -46,6 +46,7 @@ SEEN = []
 
 def conv(x, w, case, terms):
     """What the kernel was asked on one device."""
+    assert case.images == x.shape[0]
     SEEN.append([x.shape[0], w.shape[-1], case.geometry.features, *(term.shape[0] for term in jax.tree.leaves(terms))])
     u = popcount.conv(x, w, dataclasses.replace(case, result=None), ())
     rows = u.reshape(-1, u.shape[-1]).astype(jnp.float32)
