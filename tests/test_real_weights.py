@@ -29,7 +29,7 @@ FORMS = {
     "few rows, few outputs": ((3, 64), (64, 2), {}),
     "blocks, a word to spare": ((9, 3232), (3232, 200), {}),
     "blocks of groups": ((1, 9, 66), (2, 33, 4), {"feature_group_count": 2, "padding": "VALID"}),
-    "the whole kernel": ((1, 21, 21, 33), (2, 2, 33, 9), {"pad_value": -2}),
+    "blocks of many windows": ((1, 21, 21, 33), (2, 2, 33, 9), {"pad_value": -2}),
 }
 form = pytest.mark.parametrize(("x_shape", "w_shape", "options"), FORMS.values(), ids=FORMS)
 
@@ -179,12 +179,21 @@ def test_vmap(rows):
 
 @pytest.mark.usefixtures("on_cpu")
 @pytest.mark.parametrize("platforms", [("cpu",), ("cpu", "cuda")], ids=str)
-def test_export_with_a_batch_of_any_size(platforms):
-    x, w = draw((3, 70), (70, 16))
+@pytest.mark.parametrize("implementation", ["sign_flip", None])
+@pytest.mark.parametrize(
+    ("x_shape", "w_shape"), [((3, 70), (70, 16)), ((3, 2, 2, 40), (3, 3, 40, 64))], ids=["rows", "3x3"]
+)
+def test_export_with_a_batch_of_any_size(x_shape, w_shape, implementation, platforms):
+    """By name windows are laid out, however many there will be; None unpacks the kernel for them."""
+    x, w = draw(x_shape, w_shape)
     words = jnp.asarray(oracle.pack(w, axis=-2))
-    images = jax.ShapeDtypeStruct(export.symbolic_shape("n, 70"), jnp.float32)
-    program = export.export(jax.jit(operator((1, 1), {})), platforms=platforms)(images, words)
-    assert_close(program.call(x, words), oracle.real(x) @ w)
+    (n,) = export.symbolic_shape("n")
+    images = jax.ShapeDtypeStruct((n, *x_shape[1:]), jnp.float32)
+    function = jax.jit(operator(x_shape, {}, implementation))
+    program = export.export(function, platforms=platforms)(images, words)
+    if x.ndim > 2:
+        assert ("stablehlo.convolution" in program.mlir_module()) is (implementation is None)
+    assert_close(program.call(x, words), expected(oracle.real(x), w, {}))
 
 
 def test_a_symbolic_image_is_left_to_floats():
@@ -216,9 +225,8 @@ def layer(size, channels, features=None, window=3, images=1):
 @pytest.mark.usefixtures("portable")
 def test_what_none_picks():
     assert first(dense(4096, 4096)) == first(layer(7, 512)) == "sign_flip"
-    assert (
-        first(layer(7, 512, images=9)) == first(layer(7, 512, images=None)) == "unpacked"
-    )  # 441 rows, or nobody knows
+    # 9 images have 441 windows, which are too many to lay out, and of None nobody knows how many they have.
+    assert first(layer(7, 512, images=9)) == first(layer(7, 512, images=None)) == "unpacked"
     assert first(layer(56, 64)) == first(layer(14, 256)) == first(dense(4096, 4)) == "unpacked"
     assert first(layer(1, 3, 64, 7)) == "unpacked"  # 29 of a word's 32 bits would be multiplied in vain
     for platforms in (("cuda",), ("METAL",), ("cpu", "cuda")):
@@ -227,12 +235,15 @@ def test_what_none_picks():
 
 
 @pytest.mark.usefixtures("on_cpu", "portable")
-def test_a_program_is_made_for_its_batch():
+@pytest.mark.parametrize("mapped", [False, True], ids=["one batch", "vmap over images"])
+def test_a_program_is_made_for_its_batch(mapped):
+    """The windows of 8 images are laid out, and for those of 9 the kernel is unpacked; `vmap` adds to them."""
     words = np.zeros((3, 3, 2, 512), np.uint32)
+    convolve = functools.partial(jbnn.binary_conv, mode="binary_weights")
     for images, whole in ((8, False), (9, True)):
-        x = np.ones((images, 7, 7, 64), np.float32)
-        text = jax.jit(lambda x, w: jbnn.binary_conv(x, w, mode="binary_weights")).lower(x, words).as_text()
-        assert ("stablehlo.convolution" in text) is whole
+        x = np.ones((images, 1, 7, 7, 64) if mapped else (images, 7, 7, 64), np.float32)
+        program = jax.jit(jax.vmap(convolve, (0, None)) if mapped else convolve)
+        assert ("stablehlo.convolution" in program.lower(x, words).as_text()) is whole
 
 
 def test_what_it_refuses():
