@@ -211,7 +211,7 @@ OUTPUTS = 8, 32, 40, 96
 
 
 def uneven(devices):
-    """On a mesh of explicit axes: shares that are no whole words, and padded rows that the devices do not divide.
+    """On a mesh of explicit axes: shares that are no whole words, and rows that devices divide only before padding.
 
     The error of each program, or what it disagrees in, or None. `lax` takes the same shardings.
     """
@@ -221,15 +221,12 @@ def uneven(devices):
     image = X.reshape(1, 8, 16, 128)
     programs = {}
     for outputs in OUTPUTS:
-        w, threshold = W[..., :outputs], tuple(term[:outputs] for term in THRESHOLD)
+        w = W[..., :outputs]
+        value, flip = (jnp.asarray(term[:outputs]) for term in THRESHOLD)
         programs |= {
             f"gradient, {outputs} outputs": (gradient(jbnn.binary_conv), both, X, w),
             f"ste_sign, {outputs} outputs": (gradient(jbnn.quantizers.ste_sign), both[1:], w),
-            f"to words, {outputs} outputs": (
-                functools.partial(to_words, **threshold_terms(*threshold)),
-                both,
-                *words(X, w),
-            ),
+            f"to words, {outputs} outputs": (functools.partial(to_words, value=value, flip=flip), both, *words(X, w)),
         }
     programs |= {
         "rows": (jbnn.binary_conv, rows, image, W),
@@ -247,10 +244,6 @@ def uneven(devices):
         except Exception as error:
             reports[name] = f"{type(error).__name__}: {error}"
     return reports
-
-
-def threshold_terms(value, flip):
-    return {"value": jnp.asarray(value), "flip": jnp.asarray(flip)}
 
 
 def pooled(x):

@@ -106,6 +106,7 @@ def test_a_kernel_that_is_closed_over_is_packed_while_tracing(array):
     def deployed(x):
         return jbnn.binary_conv(x, w, scale=scale)
 
+    # The scale is a constant of the program too, and numbers may be; what is asked is the form of the kernel.
     arrays = [
         const for const in jax.make_jaxpr(deployed)(IMAGES).consts if np.shape(const) not in ((), SCALES[0].shape)
     ]
