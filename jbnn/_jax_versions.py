@@ -11,6 +11,7 @@ import jax
 import numpy as np
 from jax import export
 from jax.extend.core import Primitive
+from jax.interpreters import mlir
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 HAS_EXPLICIT_MESHES = hasattr(jax, "set_mesh")
@@ -138,6 +139,16 @@ def register_static_fields_for_export(
         export.register_pytree_node_serialization(
             cls, serialized_name=f"jbnn.{cls.__name__}", serialize_auxdata=dump, deserialize_auxdata=load
         )
+
+
+def register_own_lowering(primitive: Primitive, rule: Callable[..., Any]) -> None:
+    """Registers a lowering rule that asks what its operands are: newer JAX has a program's like calls share one.
+
+    Their operands are then the parameters of a function, and no longer the constants that a call was given.
+    """
+    known = inspect.signature(mlir.register_lowering).parameters
+    options: dict[str, Any] = {"cacheable": False} if "cacheable" in known else {}
+    mlir.register_lowering(primitive, rule, **options)
 
 
 def require_devices(primitive: Primitive) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import re
 from concurrent.futures import ThreadPoolExecutor
 
 import jax
@@ -184,11 +185,27 @@ def test_a_constant_kernel(case, path):
     assert_array_equal(jax.jit(lambda x: simd.conv_by(path, x, np.asarray(w), each, ()))(x), sums[0])
 
 
-def test_what_is_prepared():
-    """Planes of nibbles for look-ups; what counts takes words as they are."""
+@on_every_path
+def test_what_is_prepared(path, monkeypatch):
+    """Of a kernel that a jitted function closes over: planes of nibbles for look-ups; what counts takes words."""
+    monkeypatch.setattr(_native, "paths", lambda: (path,))
     x, w = words(1, 8, 8, 2), words(3, 3, 2, 64)
-    text = jax.jit(lambda x: jbnn.packed_conv(x, w, channels=64, implementation="simd")).lower(x).as_text()
-    assert ("tensor<0xui8>" in text) is (PATHS[0] != "avx2")
+    image, latent = (RNG.standard_normal(shape).astype(np.float32) for shape in ((1, 8, 8, 64), (3, 3, 64, 64)))
+    planes = _native.prepared(path, w.reshape(-1, 64), 1).size
+    assert (planes > 0) is (path == "avx2")
+
+    def conv(x, w):
+        return jbnn.packed_conv(x, w, channels=64, implementation="simd")
+
+    def bytes_prepared(function, *args):
+        """The last operand of the one call in the program."""
+        (size,) = re.findall(r"tensor<(\d+)xui8>\) -> ", jax.jit(function).lower(*args).as_text())
+        return int(size)
+
+    for known in (w, jnp.asarray(w), np.zeros_like(w)):
+        assert bytes_prepared(lambda x, w=known: conv(x, w), x) == planes
+    assert bytes_prepared(lambda x: jbnn.binary_conv(x, latent, implementation="simd"), image) == planes
+    assert bytes_prepared(conv, x, w) == 0
 
 
 @on_every_path

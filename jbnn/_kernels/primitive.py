@@ -18,7 +18,7 @@ from jax.interpreters import batching, mlir
 
 from jbnn._bits import WORD
 from jbnn._float_conv import float_conv
-from jbnn._jax_versions import constant, is_shared_out, is_split, require_devices
+from jbnn._jax_versions import constant, is_shared_out, is_split, register_own_lowering, require_devices
 from jbnn._kernels.case import Bits, Case, Place
 from jbnn._kernels.choose import choose, device_kind
 from jbnn._kernels.fold import fold_images, fold_kernels, fold_pairs
@@ -132,7 +132,7 @@ def _split_by(kernel: ModuleType, case: Case, terms: int) -> Rule:
     return Rule(((n, *image), window, *((of_features,) for _ in range(terms))), (n, *result), splits)
 
 
-mlir.register_lowering(_correlate_p, _lower)
+register_own_lowering(_correlate_p, _lower)  # a kernel that is a constant is prepared
 require_devices(_correlate_p)  # for opaque kernels, and for the float convolution of "unpacked"
 
 
