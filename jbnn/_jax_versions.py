@@ -65,15 +65,13 @@ def is_explicit(array: jax.Array) -> bool:
     return jax.sharding.AxisType.Explicit in type_.sharding.mesh.axis_types
 
 
-def constant(value: Any) -> np.ndarray | None:
-    """What a value of a program is, if it was written into it."""
+def constant(value: Any, aval: Any) -> np.ndarray | None:
+    """What a value of a program, of type `aval`, is if it was written into it."""
     owner = value.owner
     if getattr(owner, "name", None) != "stablehlo.constant":
         return None
-    try:
-        return np.array(owner.attributes["value"])
-    except Exception:  # bits or types that NumPy has not, or a binding that gives no buffer
-        return None
+    array = np.array(owner.attributes["value"])
+    return array if (array.shape, array.dtype) == (aval.shape, aval.dtype) else None
 
 
 def is_split(aval: Any, axes: Sequence[int]) -> bool:

@@ -80,7 +80,7 @@ def _lower(ctx: Any, x: Any, w: Any, *leaves: Any, case: Case, terms: Any, imple
         split=is_split(image, range(1, 1 + case.geometry.rank)),
     )
     kernel = choose(implementation, case)
-    known = constant(w) if kernel.OPAQUE else None
+    known = constant(w, ctx.avals_in[1]) if kernel.OPAQUE else None
 
     def run(axes: Any, x: jax.Array, w: jax.Array | np.ndarray, *leaves: jax.Array) -> jax.Array:
         geometry = dataclasses.replace(case.geometry, features=w.shape[-1])
