@@ -24,6 +24,7 @@ from jbnn._kernels import simd
 from jbnn._kernels.case import BITS, SIGNS, Affine, Bits, Case, Place, Reading
 
 pytestmark = [
+    # Without the compiled part, or with jax older than 0.5.0, there is nothing here to test.
     pytest.mark.skipif(_native.why_not() is not None, reason=str(_native.why_not())),
     pytest.mark.usefixtures("on_cpu"),
 ]
