@@ -32,6 +32,7 @@ from jbnn._arguments import (
     at_least_float32,
     check_groups,
 )
+from jbnn._eager import run_as_program
 from jbnn._jax_versions import in_whole_parts, is_explicit, is_shared_out, pass_through_shard_map, require_devices
 
 WORD = 32
@@ -214,13 +215,7 @@ def _sum_of_places(lanes: jax.Array, axis: int) -> jax.Array:
 # Bits (…, 32·W), along the last axis, to words (…, W): native code where it is and will run, which XLA's own loop takes
 # several times as long for; and the sum of places everywhere else.
 _pack_p = Primitive("jbnn_pack")
-_pack_jitted = jax.jit(lambda bits: _pack_p.bind(bits))
-
-
-@_pack_p.def_impl
-def _pack_now(bits: jax.Array) -> jax.Array:
-    with jax.disable_jit(False):  # else the jitted call would come back here
-        return _pack_jitted(bits)
+run_as_program(_pack_p)
 
 
 def _pack_in_lax(bits: jax.Array) -> jax.Array:
@@ -349,15 +344,7 @@ def _shift_and_add(words: jax.Array) -> jax.Array:
 
 
 _population_count_p = Primitive("jbnn_population_count")
-_jitted = jax.jit(lambda words: _population_count_p.bind(words))
-
-
-@_population_count_p.def_impl
-def _population_count_now(words: jax.Array) -> jax.Array:
-    with jax.disable_jit(False):  # else the jitted call would come back here
-        return _jitted(words)
-
-
+run_as_program(_population_count_p)
 _population_count_p.def_abstract_eval(lambda words: words)
 batching.defvectorized(_population_count_p)
 mlir.register_lowering(_population_count_p, mlir.lower_fun(_shift_and_add, multiple_results=False))

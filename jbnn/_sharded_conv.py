@@ -25,6 +25,7 @@ from jax import lax
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
+from jbnn._eager import run_as_program
 from jbnn._jax_versions import is_shared_out, pass_through_shard_map, require_devices
 from jbnn._partition import Dimension, MeshAxes, Rule, on_shares
 
@@ -49,17 +50,11 @@ def exact_on_meshes(function: Callable[..., Any], *args: Any) -> Any:
 
 # Named as lax names it: whoever reads a jaxpr finds the same operation with the same parameters.
 _conv_p = Primitive("conv_general_dilated")
-_jitted = jax.jit(lambda lhs, rhs, params: _conv_p.bind(lhs, rhs, **dict(params)), static_argnums=2)
+run_as_program(_conv_p)
 
 
 def _of_lax(lhs: jax.Array, rhs: jax.Array, **params: Any) -> jax.Array:
     return lax.conv_general_dilated_p.bind(lhs, rhs, **params)
-
-
-@_conv_p.def_impl
-def _conv_now(lhs: jax.Array, rhs: jax.Array, **params: Any) -> jax.Array:
-    with jax.disable_jit(False):  # else the jitted call would come back here
-        return _jitted(lhs, rhs, tuple(params.items()))
 
 
 @_conv_p.def_abstract_eval

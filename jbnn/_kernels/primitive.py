@@ -17,6 +17,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import batching, mlir
 
 from jbnn._bits import WORD
+from jbnn._eager import run_as_program
 from jbnn._float_conv import float_conv
 from jbnn._jax_versions import constant, is_shared_out, is_split, register_own_lowering, require_devices
 from jbnn._kernels.case import Bits, Case, Place
@@ -40,15 +41,7 @@ def correlate_words(
 
 
 _correlate_p = Primitive("jbnn_correlate")
-_jitted = jax.jit(
-    lambda *args, **params: _correlate_p.bind(*args, **params), static_argnames=("case", "terms", "implementation")
-)
-
-
-@_correlate_p.def_impl
-def _correlate_now(*args: jax.Array, **params: Any) -> jax.Array:
-    with jax.disable_jit(False):  # else the jitted call would come back here
-        return _jitted(*args, **params)
+run_as_program(_correlate_p)
 
 
 def _abstract(x: Any, w: Any, *leaves: Any, case: Case, terms: Any, implementation: str | None) -> Any:
