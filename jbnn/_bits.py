@@ -1,6 +1,6 @@
 """Bits: what a sign is, how 32 of them share a word, and how to count them.
 
-The whole package rests on four decisions made here and nowhere else:
+The whole package rests on four decisions made here, the order in a word also in `_words`, and nowhere else:
 
 * `sign` is -1 where x < 0 and +1 everywhere else, so 0, -0.0 and NaN are +1.
 * A bit is 1 for +1.
@@ -21,7 +21,6 @@ from jax.extend.core import Primitive
 from jax.interpreters import batching, mlir
 from jax.typing import ArrayLike, DTypeLike
 
-from jbnn import _native
 from jbnn._arguments import (
     array_in_shape,
     as_array,
@@ -33,7 +32,8 @@ from jbnn._arguments import (
     check_groups,
 )
 from jbnn._eager import run_as_program
-from jbnn._jax_versions import in_whole_parts, is_explicit, is_shared_out, pass_through_shard_map, require_devices
+from jbnn._jax_versions import in_whole_parts
+from jbnn._words import words_of
 
 WORD = 32
 ALL_ONES = np.uint32(0xFFFFFFFF)
@@ -201,48 +201,7 @@ def pack_bits(x: jax.Array, *, axis: int = -1, groups: int = 1, positive: bool =
         widths = [(0, 0, 0)] * bits.ndim
         widths[bits.ndim - len(after) - 1] = (0, unused, 0)
         bits = lax.pad(bits, np.False_, widths)
-    if not after and _native.why_not() is None and not is_explicit(bits):
-        return _pack_p.bind(bits.reshape(*before, groups * words * WORD))
-    return _sum_of_places(bits.reshape(*before, groups * words, WORD, *after), axis + 1)
-
-
-def _sum_of_places(lanes: jax.Array, axis: int) -> jax.Array:
-    """32 bits along an axis as a word."""
-    place = lax.broadcast_in_dim(np.uint32(1) << np.arange(WORD, dtype=np.uint32), lanes.shape, (axis,))
-    return jnp.sum(jnp.where(lanes, place, np.uint32(0)), axis=axis, dtype=jnp.uint32)
-
-
-# Bits (…, 32·W), along the last axis, to words (…, W): native code where it is and will run, which XLA's own loop takes
-# several times as long for; and the sum of places everywhere else.
-_pack_p = Primitive("jbnn_pack")
-run_as_program(_pack_p)
-
-
-def _pack_in_lax(bits: jax.Array) -> jax.Array:
-    return _sum_of_places(bits.reshape(*bits.shape[:-1], bits.shape[-1] // WORD, WORD), bits.ndim)
-
-
-def _pack_native(bits: jax.Array) -> jax.Array:
-    words = jax.ShapeDtypeStruct((*bits.shape[:-1], bits.shape[-1] // WORD), np.uint32)
-    return jax.ffi.ffi_call("jbnn_pack", words)(bits)
-
-
-def _lower_pack(ctx: Any, bits: Any) -> Any:
-    alone = not ctx.module_context.lowering_parameters.for_export and not is_shared_out(ctx)
-    on_cpu = tuple(ctx.module_context.platforms) == ("cpu",)
-    native = alone and on_cpu and 0 not in ctx.avals_in[0].shape
-    return mlir.lower_fun(_pack_native if native else _pack_in_lax, multiple_results=False)(ctx, bits)
-
-
-def _batch_pack(args: Any, dims: Any) -> tuple[jax.Array, int]:
-    return _pack_p.bind(jnp.moveaxis(args[0], dims[0], 0)), 0
-
-
-_pack_p.def_abstract_eval(lambda bits: jax.make_jaxpr(_pack_in_lax)(bits).out_avals[0])
-batching.primitive_batchers[_pack_p] = _batch_pack
-mlir.register_lowering(_pack_p, _lower_pack)
-require_devices(_pack_p)
-pass_through_shard_map(_pack_p)
+    return words_of(bits.reshape(*before, groups * words, WORD, *after), axis + 1)
 
 
 def unpack(
