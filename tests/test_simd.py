@@ -178,6 +178,19 @@ def test_real_rows(path):
 
 
 @on_every_path
+@pytest.mark.parametrize("size", [1, 7, 33, 1000])
+@pytest.mark.parametrize("dtype", [np.float32, np.int8], ids=lambda dtype: dtype.__name__)
+def test_reals_meet_no_spare_bit(dtype, size, path):
+    """To the bit, also zeros, infinities, and what is no number."""
+    w = words(-(-size // 32), 40)
+    used = oracle.pack(np.ones(size))[:, None]
+    x = strange(5 * size).reshape(5, size) if dtype == np.float32 else RNG.integers(-128, 128, (5, size), dtype)
+    x[0] = -0.0
+    given = [np.asarray(on_path(path, dense(size, 40, np.dtype(dtype)), x, each)) for each in (w | ~used, w & used)]
+    assert_array_equal(*(u.view(np.int32) for u in given))
+
+
+@on_every_path
 @pytest.mark.parametrize("case", named("17 outputs", "130 outputs", "2 groups of 33", "deep"), ids=lambda case: case.id)
 def test_a_constant_kernel(case, path):
     """It is given as an array of NumPy, and prepared while the program is made."""

@@ -94,8 +94,8 @@ def conv_by(path: str, x: jax.Array, w: jax.Array | np.ndarray, case: Case, term
     if not _can_leave(case):
         bare = dataclasses.replace(case, result=None)
         return case.finish(conv_by(path, x, w, bare, ()), terms)
-    if g.channels_per_group % WORD:
-        w = w & used_bits(g.channels_per_group).reshape((1,) * g.rank + (g.words, 1))
+    if case.counts:
+        w = _without_spare_bits(w, g)  # reals meet them with zeros
     pixel = g.words if case.counts else g.channels_per_group
     found = boxes(g, by_outside=case.outside != 0)
     plan = np.array([box.numbers(g, words=g.words, pixel=pixel) for box in found], np.int32)
@@ -114,6 +114,13 @@ def conv_by(path: str, x: jax.Array, w: jax.Array | np.ndarray, case: Case, term
         jax.ShapeDtypeStruct((x.shape[0], *g.output, case.last_axis), case.dtype),
     )
     return call(numbers, x, rows, channel, plan, *_operands(case.result, terms), prepared)
+
+
+def _without_spare_bits(w: jax.Array | np.ndarray, g: Geometry) -> jax.Array | np.ndarray:
+    """The kernel, with zeros where a bit is no channel's, and anything may be."""
+    if g.channels_per_group % WORD == 0:
+        return w
+    return w & used_bits(g.channels_per_group).reshape((1,) * g.rank + (g.words, 1))
 
 
 def _call(path: str, case: Case, pixel: int) -> list[int]:
@@ -146,29 +153,28 @@ def _operands(result: Affine | Bits | None, terms: Any) -> list[jax.Array]:
     return [jnp.zeros(0, jnp.float32) if term is None else term for term in terms]
 
 
+def _divisor(case: Case) -> int:
+    """What is added up is 2u divided by this: u where every factor in 2u is even, and else 2u itself."""
+    return 2 if _step(case) > 1 else 1
+
+
 def _of_words(case: Case) -> list[int]:
     """Those of words: u = (channel + pixel - X·2^up) / 2^down, and what a bit that is 1 adds to `pixel`."""
-    a, b, step = case.reading, case.right, _step(case)
-    halved = step > 1  # then all of 2u is even, and its half is added up
+    a, b, step, divisor = case.reading, case.right, _step(case), _divisor(case)
     used = int(used_bits(case.geometry.channels_per_group)[-1].astype(np.int32))
-    return [
-        used,
-        step.bit_length() - 1 - halved,
-        int(not halved),
-        (step + 2 * b.zero * (a.one - a.zero)) // (1 + halved),
-    ]
+    up, down = (step // divisor).bit_length() - 1, int(divisor == 1)
+    return [used, up, down, (step + 2 * b.zero * (a.one - a.zero)) // divisor]
 
 
 def _channel_term(w: jax.Array | np.ndarray, case: Case, found: list[Box]) -> jax.Array:
     """What of u·2^down does not depend on the pixels: int32 (boxes, O)."""
-    g, a, b = case.geometry, case.reading, case.right
+    g, a, b, divisor = case.geometry, case.reading, case.right, _divisor(case)
     outside, n = int(case.outside), g.channels_per_group
-    halved = 1 + (_step(case) > 1)
     # What an element of Σj counts for, where its tap is live and where it is outside.
-    of_live = (_step(case) + 2 * a.zero * (b.one - b.zero)) // halved
-    of_outside = 2 * outside * (b.one - b.zero) // halved
+    of_live = (_step(case) + 2 * a.zero * (b.one - b.zero)) // divisor
+    of_outside = 2 * outside * (b.one - b.zero) // divisor
     live, beyond = _taps(case, found)
-    known = 2 * n * (a.zero * b.zero * live.sum(1) + outside * b.zero * beyond.sum(1)) // halved
+    known = 2 * n * (a.zero * b.zero * live.sum(1) + outside * b.zero * beyond.sum(1)) // divisor
     term = jnp.broadcast_to(known.astype(np.int32)[:, None], (len(found), g.features))
     times = of_live * live + of_outside * beyond
     return term + jnp.matmul(times.astype(np.int32), _ones(w, g)) if times.any() else term
@@ -179,7 +185,7 @@ def _outside_term(w: jax.Array | np.ndarray, case: Case, found: list[Box]) -> ja
     g = case.geometry
     if case.outside == 0 or not g.touches_border:
         return jnp.zeros((0, g.features), case.sums)
-    signs = 2 * _ones(w, g) - np.int32(g.channels_per_group)
+    signs = 2 * _ones(_without_spare_bits(w, g), g) - np.int32(g.channels_per_group)
     _, beyond = _taps(case, found)
     sums = jnp.matmul(beyond.astype(np.int32), signs)
     return sums.astype(case.sums) * np.asarray(case.outside, case.sums)
