@@ -243,6 +243,19 @@ def test_many_callers(path):
                 assert_array_equal(u, expected)
 
 
+@pytest.mark.parametrize(("mode", "portable"), [("xnor", "popcount"), ("binary_weights", "unpacked")])
+@pytest.mark.parametrize(("rows", "inner"), [(3, 3), (1, 4)])
+def test_a_small_product_feeds_it(rows, inner, mode, portable):
+    """XLA of jaxlib 0.5.0 aborts where a native call that has attributes reads one."""
+    a, b = (RNG.integers(-9, 10, shape).astype(np.float32) for shape in ((rows, inner), (inner, 64)))
+    w = RNG.standard_normal((64, 40)).astype(np.float32)
+
+    def layer(implementation):
+        return jax.jit(lambda a, b, w: jbnn.binary_dense(a @ b, w, mode=mode, implementation=implementation))
+
+    assert_array_equal(layer("simd")(a, b, w), layer(portable)(a, b, w))
+
+
 def test_what_none_picks():
     here = Place(("cpu",), "cpu")
     fast = PATHS[0] != "portable"
