@@ -17,13 +17,13 @@ from jbnn._geometry import Geometry
 
 @dataclasses.dataclass(frozen=True)
 class Span:
-    """Some outputs of one axis, and the taps on pixels that they all see; of steps, in rows, the first is at 0."""
+    """Some outputs of one axis, and the taps on pixels that they all see."""
 
     output: range
     taps: range
-    pixel: int  # that the first output reads through the first of its taps
-    pixel_step: int  # from an output to the next
-    pixel_tap: int  # from a tap to the next
+    pixel: int  # the row that the first output reads through its first tap
+    pixel_step: int  # rows from an output to the next
+    pixel_tap: int  # rows from a tap to the next
     inside: np.ndarray  # of all taps, which lie in the dilated image: bool (window,)
 
 
@@ -41,7 +41,7 @@ def spans(g: Geometry, axis: int, *, by_inside: bool) -> list[Span]:
         for first, last in itertools.pairwise([0, *changes.tolist(), len(seen)]):
             y = phase + first * period
             output = range(y, y + (last - first) * period, period)
-            live = np.flatnonzero(on_pixel[y])
+            live = np.flatnonzero(on_pixel[y])  # equally far apart: those inside are neighbours
             taps = range(live[0], live[-1] + 1, tap_step) if live.size else range(0)
             pixel = int(reads[y, live[0]]) // e if live.size else 0
             found.append(Span(output, taps, pixel, period * s // e, tap_step * d // e, inside[y]))
