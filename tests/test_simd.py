@@ -205,7 +205,7 @@ def test_what_is_prepared(path, monkeypatch):
     monkeypatch.setattr(_native, "paths", lambda: (path,))
     x, w = words(1, 8, 8, 2), words(3, 3, 2, 64)
     image, latent = (RNG.standard_normal(shape).astype(np.float32) for shape in ((1, 8, 8, 64), (3, 3, 64, 64)))
-    planes = _native.prepared(path, w.reshape(-1, 64), 1).size
+    planes = _native.prepared(path, w.reshape(-1, 64), 1, most=simd.MOST_PREPARED).size
     assert (planes > 0) is (path == "avx2")
 
     def conv(x, w):
@@ -220,6 +220,8 @@ def test_what_is_prepared(path, monkeypatch):
         assert bytes_prepared(lambda x, w=known: conv(x, w), x) == planes
     assert bytes_prepared(lambda x: jbnn.binary_conv(x, latent, implementation="simd"), image) == planes
     assert bytes_prepared(conv, x, w) == 0
+    monkeypatch.setattr(simd, "MOST_PREPARED", planes - 1)
+    assert bytes_prepared(lambda x: conv(x, w), x) == 0
 
 
 @on_every_path

@@ -28,8 +28,8 @@ from jbnn._kernels.case import SIGNS, Affine, Bits, Case
 
 OPAQUE = True
 
-MOST_PREPARED = 2**22
-"""Bytes of a kernel that is prepared while a program is lowered, which then holds it ten times."""
+MOST_PREPARED = 10 * 2**20
+"""Bytes that are prepared of a kernel while a program is lowered, which then holds them beside its words."""
 
 LARGEST = np.iinfo(np.int32).max
 LEAVES = {np.dtype(np.float32): 1, np.dtype(jnp.bfloat16): 2, np.dtype(np.uint32): 3}
@@ -59,7 +59,7 @@ def why_not(case: Case) -> str | None:
         return "the image's rows must be known"
     of_pixel = g.groups * g.words if case.counts else g.channels
     if max(math.prod(g.image) * of_pixel, math.prod(g.output) * g.features, g.taps * g.words) > LARGEST:
-        return "an image, its result or a window has more than 2^31 elements"
+        return "an image, its result or a window has 2^31 elements or more"
     return _native.why_not()
 
 
@@ -107,8 +107,8 @@ def conv_by(path: str, x: jax.Array, w: jax.Array | np.ndarray, case: Case, term
         channel = _outside_term(w, case, found)
     rows = w.reshape(-1, w.shape[-1])
     prepared = np.zeros(0, np.uint8)
-    if case.counts and isinstance(rows, np.ndarray) and rows.nbytes <= MOST_PREPARED:
-        prepared = _native.prepared(path, rows, g.groups)
+    if case.counts and isinstance(rows, np.ndarray):
+        prepared = _native.prepared(path, rows, g.groups, most=MOST_PREPARED)
     call = jax.ffi.ffi_call(
         "jbnn_words" if case.counts else "jbnn_reals",
         jax.ShapeDtypeStruct((x.shape[0], *g.output, case.last_axis), case.dtype),

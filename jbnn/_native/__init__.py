@@ -32,12 +32,17 @@ def paths() -> tuple[str, ...]:
     return tuple(name for name, number in reversed(PATHS.items()) if library.jbnn_can_run(number))
 
 
-def prepared(path: str, w: np.ndarray, groups: int) -> np.ndarray:
-    """A kernel of words (rows, O) that is known before any call, as a path would like it; empty if it needs nothing."""
+def prepared(path: str, w: np.ndarray, groups: int, *, most: int) -> np.ndarray:
+    """A kernel of words (rows, O) that is known before any call, as a path would like it, in bytes.
+
+    Empty if it needs nothing, or more than `most`: two to five times the words, but many times where groups have few
+    outputs.
+    """
     library, w = _library(), np.ascontiguousarray(w)
     assert not isinstance(library, str)
     numbers = [ctypes.c_int64(number) for number in (*w.shape, groups)]
-    out = np.empty(library.jbnn_prepared_size(PATHS[path], *numbers), np.uint8)
+    size = library.jbnn_prepared_size(PATHS[path], *numbers)
+    out = np.empty(size if size <= most else 0, np.uint8)
     if out.size:
         library.jbnn_prepare(PATHS[path], ctypes.c_void_p(w.ctypes.data), *numbers, ctypes.c_void_p(out.ctypes.data))
     return out
