@@ -17,8 +17,10 @@ METAL   := .venv-jax-0.5.0
 pytest = $(1)/bin/python -m pytest -q -n auto --maxprocesses 8 --dist loadfile \
 	--junitxml build/tests/jax-$$($(1)/bin/python -c 'import jax; print(jax.__version__)').xml
 
+GPU_RESULTS ?= build/tests/gpu.xml
+
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-jax-minimum test-jax-metal test-everywhere matrix matrix-check audit apple-check
+.PHONY: help venv demo test test-jax-minimum test-jax-metal test-everywhere test-gpu matrix matrix-check audit apple-check
 .PHONY: peers lint docs native-check install-check
 
 help:  ## list the targets
@@ -39,6 +41,11 @@ test-jax-metal: $(METAL)/.installed  ## a third of the same with jax 0.5.0, the 
 	@$(call pytest,$(METAL)) -m 'not once' --every 3
 
 test-everywhere: test-jax-minimum test-jax-metal test  ## all three
+
+test-gpu:  ## on a machine with an NVIDIA GPU, with the JAX that is installed: the tests that can run on one, and what ran
+	@JAX_DEFAULT_MATMUL_PRECISION=highest XLA_PYTHON_CLIENT_PREALLOCATE=false PYTHONPATH=. $(PYTHON) -m pytest -q -n 8 \
+		--dist loadfile --junitxml $(GPU_RESULTS) -p no:benchmark tests --ignore tests/test_apple.py \
+		--ignore tests/test_sharding.py --ignore tests/test_opaque.py --ignore tests/test_distributed.py
 
 matrix: $(STAMP)  ## write the table of what these three tested into README.md and the documentation
 	@$(VENV)/bin/python tests/matrix.py

@@ -24,6 +24,9 @@ try:
 except ImportError:
     _NEED_DEVICES = None
 
+HAS_MOSAIC_GPU = jax.__version_info__ >= (0, 10, 2)
+"""Pallas for NVIDIA GPUs, with the interface that it has now."""
+
 DIFFERENTIATES_WIDER_CONVOLUTIONS = jax.__version_info__ >= (0, 10)
 """Whether a convolution has a gradient in JAX if `preferred_element_type` is not the dtype of its operands."""
 

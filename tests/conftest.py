@@ -8,18 +8,18 @@ import refusals
 from cases import named
 
 from jbnn._kernels.case import SIGNS, Case, Place
-from jbnn._kernels.choose import KERNELS, device_kind
+from jbnn._kernels.choose import KERNELS, device_kind, lowered
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
-HERE = Place((jax.default_backend(),), device_kind(jax.default_backend()))
+HERE = Place((lowered(jax.default_backend()),), device_kind(jax.default_backend()))
 
 
 def that_can_do(left):
     """The names of the implementations that can do one case of that left side here."""
     geometries = [case.canonical() for case in named("32 channels", "64 channels", "1x1")]
-    cases = [Case(geometry, left, SIGNS, 0, place=HERE) for geometry in geometries]
+    cases = [Case(geometry, left, SIGNS, 0, place=HERE, images=1) for geometry in geometries]
     return [name for name, kernel in KERNELS.items() if any(kernel.why_not(case) is None for case in cases)]
 
 

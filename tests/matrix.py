@@ -87,6 +87,8 @@ FEATURES = (
         "implementations `popcount`, `sign_flip`, `unpacked`", ("implementations", "real_weights"), ("packed_conv:",)
     ),
     Feature("implementation `simd`, on the processor of the machine", ("simd",)),
+    Feature("implementation `wgmma`: what is decided and laid out", ("wgmma",)),
+    Feature("implementation `wgmma`: what it computes", ("hopper",)),
     Feature("`jit`, `vmap`, `scan`, `checkpoint`, donated buffers", ("transforms", "variants", "programs")),
     Feature("`jax.export` for cpu, cuda, tpu, and all of them", ("export",)),
     Feature("meshes of 4 and 8 devices, `shard_map`", ("sharding", "opaque")),

@@ -138,6 +138,11 @@ class Case:
         return self.geometry.terms * each * max(abs(self.right.zero), abs(self.right.one))
 
     @property
+    def few_rows(self) -> bool:
+        """Whether these are rows of a dense layer, so few that reading the kernel takes longest."""
+        return self.geometry.rank == 0 and self.images is not None and self.images <= 8
+
+    @property
     def last_axis(self) -> int:
         """The size of the last axis of what leaves."""
         return self.geometry.features if self.result is None else self.result.size(self.geometry.features)

@@ -7,15 +7,21 @@ import jax
 import numpy as np
 
 from jbnn._geometry import Geometry
-from jbnn._kernels import popcount, sign_flip, simd, unpacked
+from jbnn._kernels import popcount, sign_flip, simd, unpacked, wgmma
 from jbnn._kernels.case import SIGNS, Case, Place
 from jbnn._shapes import check_known_size
 
-KERNELS: dict[str, ModuleType] = {"simd": simd, "popcount": popcount, "sign_flip": sign_flip, "unpacked": unpacked}
+KERNELS: dict[str, ModuleType] = {
+    "simd": simd,
+    "wgmma": wgmma,
+    "popcount": popcount,
+    "sign_flip": sign_flip,
+    "unpacked": unpacked,
+}
 
 PREFERRED: dict[str, tuple[str, ...]] = {
     "cpu": ("simd", "popcount", "sign_flip", "unpacked"),
-    "cuda": ("popcount", "unpacked"),
+    "cuda": ("wgmma", "popcount", "unpacked"),
 }
 """By platform, kernels in order of preference: the first runs that can do a case and was measured to be faster."""
 
@@ -35,14 +41,14 @@ def implementations() -> dict[str, str | None]:
       None None
     """
     platform = jax.default_backend()
-    here = Place((_lowered(platform),), device_kind(platform))
+    here = Place((lowered(platform),), device_kind(platform))
     dense = Geometry((), (), 32, 1, 1, (), (), (), ())
-    samples = [Case(dense, left, SIGNS, 0, place=here) for left in (SIGNS, np.dtype(np.float32))]
+    samples = [Case(dense, left, SIGNS, 0, place=here, images=1) for left in (SIGNS, np.dtype(np.float32))]
     reasons = {name: [kernel.why_not(case) for case in samples] for name, kernel in KERNELS.items()}
     return {name: None if None in each else each[0] for name, each in reasons.items()}
 
 
-def _lowered(platform: str) -> str:
+def lowered(platform: str) -> str:
     """What programs for JAX's platform are lowered for: of a GPU, its maker's."""
     if platform != "gpu":
         return platform
