@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from examples.benchmarks import machine
 from examples.benchmarks.timing import medians
 from examples.models import binarynet, birealnet18, layers, quicknet
 
@@ -51,9 +52,6 @@ NETWORKS = {
 }
 
 
-CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-
-
 class Deployed(NamedTuple):
     packed: tuple
     floats: tuple
@@ -85,7 +83,7 @@ def contenders(name: str, network: Network, deployed: Deployed, batch: int) -> d
     if torch is not None:
         parts = module.parts(*deployed.floats, binary_layer=layers.float_layer)
         in_torch = torch_networks.network(name.removesuffix(" Small").removesuffix(" Large"), parts)
-        for threads in {1, CORES}:  # the second thread may cost more than it brings
+        for threads in {1, machine.cores()}:  # the second thread may cost more than it brings
             calls[f"PyTorch({threads})"] = functools.partial(on_threads, threads, in_torch, x)
     expected = np.asarray(calls["float32"]())
     scale = np.abs(expected).max()
@@ -131,7 +129,7 @@ def main() -> None:
     args = parser.parse_args()
 
     versions = f"jax {jax.__version__}" + (f", torch {torch.__version__}" if torch else ", without PyTorch")
-    print(f"{versions}, {jax.devices()[0].device_kind}, {CORES} cores; milliseconds an image\n")
+    print(f"{versions}, {jax.devices()[0].device_kind}, {machine.cores()} cores; milliseconds an image\n")
     for name in args.only:
         network = NETWORKS[name]
         deployed = build(network)

@@ -9,7 +9,6 @@ ratios are medians over the rounds of the ratio within a round.
 """
 
 import argparse
-import pathlib
 from collections.abc import Callable
 
 import jax
@@ -18,6 +17,7 @@ import numpy as np
 from jax import lax
 
 import jbnn
+from examples.benchmarks import machine
 from examples.benchmarks.resnet_layers import LAYERS
 from examples.benchmarks.timing import geometric_mean, medians
 
@@ -62,20 +62,13 @@ def compare(
     return ratios[0], ratios[1]
 
 
-def cpu() -> str:
-    """The processor's own name, where Linux tells it."""
-    info = pathlib.Path("/proc/cpuinfo")
-    names = [line for line in info.read_text().splitlines() if line.startswith("model name")] if info.exists() else []
-    return f"{len(names)} cores of {names[0].split(':')[1].strip()}" if names else "an unknown CPU"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--calls", type=int, default=3)
     args = parser.parse_args()
 
-    print(f"jax {jax.__version__}, {jax.devices()[0].device_kind}, {cpu()}")
+    print(f"jax {jax.__version__}, {jax.devices()[0].device_kind}, {machine.description()}")
     print("milliseconds a call, and temporary bytes\n")
     print(f"{'':20s}{'floats':>22s} |{'unpacked':>22s} |{'words':>22s} | floats / unpacked / words")
     rng = np.random.default_rng(0)
