@@ -32,6 +32,15 @@ def description() -> str:
 
 def ceilings() -> dict[str, float]:
     """Operations a second of one core, by path, measured now; none without a compiler."""
+    return {name: rate for name, rate in _rates().items() if name != "clock"}
+
+
+def clock() -> float | None:
+    """Cycles a second of one core that is busy, measured now; None without a compiler."""
+    return _rates().get("clock")
+
+
+def _rates() -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         program = os.path.join(folder, "ceiling")
         try:
