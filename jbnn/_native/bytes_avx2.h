@@ -85,7 +85,7 @@ struct Path {
   static constexpr int kRows = 4;
   static constexpr int64_t kWords = 256;
 
-  template <class Sum, int R>
+  template <int R>
   static void add(const Reals& p, const float* rows, int64_t stride, int, const uint32_t* w, int64_t channels, int32_t* sums,
                   int32_t* less) {
     alignas(32) uint8_t tables[R][kNibbles * kTable];

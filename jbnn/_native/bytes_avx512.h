@@ -53,7 +53,7 @@ struct Path {
   static constexpr int kRows = 4;
   static constexpr int64_t kWords = 8;
 
-  template <class Sum, int R>
+  template <int R>
   static void add(const Reals&, const float* rows, int64_t stride, int reals, const uint32_t* w, int64_t channels, int32_t* sums,
                   int32_t*) {
     if (reals <= kDigit) return add_tables<R, 1>(rows, stride, w, channels, sums);

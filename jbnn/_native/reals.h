@@ -89,7 +89,7 @@ void multiply_rows(const Reals& p, const Unit& unit, const Part& part, const std
       for (int64_t k = 0; k < run.words; k++, row += 32) {
         const int reals = static_cast<int>(std::min<int64_t>(32, p.pixel - k % p.words * 32));  // the rest are zeros
         const uint32_t* w = p.w + (run.w + k) * p.features + first;
-        Path::template add<Sum, R>(p, row, stride, reals, w, size, s.sums.data(), less);
+        Path::template add<R>(p, row, stride, reals, w, size, s.sums.data(), less);
         if constexpr (Path::kWords != 0)
           if (++words % Path::kWords == 0) Path::template empty<R>(size, s.sums.data(), s.totals.data());
       }

@@ -1,5 +1,5 @@
-// Reals times words with AVX-512, by table: the 16 sums of 4 reals with either sign fill a register, and `vpermps` or `vpermd`
-// looks up those of 16 channels at once, by the low four bits of each channel's word.
+// Reals times words with AVX-512, by table: the 16 sums of 4 reals with either sign fill a register, and `vpermps` looks up those
+// of 16 channels at once, by the low four bits of each channel's word.
 //
 // Per word and 16 channels that is 8 look-ups and 8 additions a row, and 7 shifts for all rows: 512 products in 16 instructions,
 // where multiply-adds take 32. The tables of three rows fill 24 registers, so that the loop over channels reads only words.
@@ -27,38 +27,32 @@ JBNN_INLINE __m512 table_of(const float* x) {
   return sums;
 }
 
-JBNN_INLINE __m512 look_up(__m512 table, __m512i bits) { return _mm512_permutexvar_ps(bits, table); }
-JBNN_INLINE __m512i look_up(__m512i table, __m512i bits) { return _mm512_permutexvar_epi32(bits, table); }
-JBNN_INLINE __m512 plus(__m512 a, __m512 b) { return _mm512_add_ps(a, b); }
-JBNN_INLINE __m512i plus(__m512i a, __m512i b) { return _mm512_add_epi32(a, b); }
-JBNN_INLINE __m512 load(const float* from) { return _mm512_load_ps(from); }
-JBNN_INLINE __m512i load(const int32_t* from) { return _mm512_load_si512(from); }
-JBNN_INLINE void store(float* to, __m512 value) { _mm512_store_ps(to, value); }
-JBNN_INLINE void store(int32_t* to, __m512i value) { _mm512_store_si512(to, value); }
-JBNN_INLINE void convert(__m512 from, __m512& to) { to = from; }
-JBNN_INLINE void convert(__m512 from, __m512i& to) { to = _mm512_cvtps_epi32(from); }
-
 // Sums have room for whole registers.
-template <class Sum, int R, int Tables>
-JBNN_INLINE void add_tables(const float* rows, int64_t stride, const uint32_t* w, int64_t channels, Sum* sums) {
-  using Vector = decltype(load(sums));
-  Vector table[R][Tables];
+template <int R, int Tables>
+JBNN_INLINE void add_tables(const float* rows, int64_t stride, const uint32_t* w, int64_t channels, float* sums) {
+  __m512 table[R][Tables];
 #pragma GCC unroll 3
   for (int r = 0; r < R; r++)
 #pragma GCC unroll 8
-    for (int i = 0; i < Tables; i++) convert(table_of(rows + r * stride + i * kDigit), table[r][i]);
+    for (int i = 0; i < Tables; i++) table[r][i] = table_of(rows + r * stride + i * kDigit);
   for (int64_t c = 0; c < channels; c += kLanes) {
     const int64_t left = channels - c;
     const __m512i words = _mm512_maskz_loadu_epi32(left < kLanes ? (1u << left) - 1 : 0xffff, w + c);
-    Vector some[R];
+    __m512 some[R];
 #pragma GCC unroll 8
     for (int i = 0; i < Tables; i++) {
       const __m512i bits = i ? _mm512_srli_epi32(words, kDigit * i) : words;
 #pragma GCC unroll 3
-      for (int r = 0; r < R; r++) some[r] = i ? plus(some[r], look_up(table[r][i], bits)) : look_up(table[r][i], bits);
+      for (int r = 0; r < R; r++) {
+        const __m512 found = _mm512_permutexvar_ps(bits, table[r][i]);
+        some[r] = i ? _mm512_add_ps(some[r], found) : found;
+      }
     }
 #pragma GCC unroll 3
-    for (int r = 0; r < R; r++) store(sums + r * kRealPanel + c, plus(load(sums + r * kRealPanel + c), some[r]));
+    for (int r = 0; r < R; r++) {
+      float* const to = sums + r * kRealPanel + c;
+      _mm512_store_ps(to, _mm512_add_ps(_mm512_load_ps(to), some[r]));
+    }
   }
 }
 
@@ -66,15 +60,15 @@ struct Path {
   static constexpr int kRows = 3;
   static constexpr int64_t kWords = 0;
 
-  template <class Sum, int R>
-  static void add(const Reals&, const float* rows, int64_t stride, int reals, const uint32_t* w, int64_t channels, Sum* sums,
-                  Sum*) {
+  template <int R>
+  static void add(const Reals&, const float* rows, int64_t stride, int reals, const uint32_t* w, int64_t channels, float* sums,
+                  float*) {
     switch ((reals - 1) / kDigit) {
-      case 0: return add_tables<Sum, R, 1>(rows, stride, w, channels, sums);
-      case 1: return add_tables<Sum, R, 2>(rows, stride, w, channels, sums);
+      case 0: return add_tables<R, 1>(rows, stride, w, channels, sums);
+      case 1: return add_tables<R, 2>(rows, stride, w, channels, sums);
       case 2:
-      case 3: return add_tables<Sum, R, 4>(rows, stride, w, channels, sums);
-      default: return add_tables<Sum, R, kTables>(rows, stride, w, channels, sums);
+      case 3: return add_tables<R, 4>(rows, stride, w, channels, sums);
+      default: return add_tables<R, kTables>(rows, stride, w, channels, sums);
     }
   }
 };

@@ -8,7 +8,7 @@ struct Path {
   static constexpr int kRows = 4;
   static constexpr int64_t kWords = 0;
 
-  template <class Sum, int R>
+  template <int R, class Sum>
   static void add(const Reals&, const float* rows, int64_t stride, int reals, const uint32_t* w, int64_t channels, Sum* sums,
                   Sum*) {
     for (int i = 0; i < reals; i++)
