@@ -131,21 +131,12 @@ void vectors(const Words& p, const Window* windows, const std::vector<Run>& runs
   }
 }
 
-struct Path {
+struct Tile {
   static constexpr Shape kShape{96, kTile, kPanel};
   static constexpr int64_t kNarrow = count_avx512::kNarrow;
-  struct Scratch {
-    explicit Scratch(const Words&) {}
-  };
-  static Shape shape(const Words&) { return kShape; }
-
-  template <Leaves L>
-  static void run(const Words& p, const Units& units, const Unit& unit, Scratch&) {
-    run_tiles<Path, L>(p, units, unit);
-  }
 
   template <Leaves L, int P>
-  static void tile(const Words& p, const Window* windows, const std::vector<Run>& runs, const Panel& panel) {
+  static void run(const Words& p, const Window* windows, const std::vector<Run>& runs, const Panel& panel) {
     const int64_t rest = (panel.size - 1) % kLanes + 1;
     const __mmask16 mask = (1u << rest) - 1;
     switch ((panel.size - 1) / kLanes) {
@@ -160,6 +151,8 @@ struct Path {
     }
   }
 };
+
+using Path = ByTiles<Tile>;
 
 }  // namespace jbnn::count_avx512
 

@@ -42,21 +42,12 @@ JBNN_INLINE void counts(const Words& p, const Window* windows, const std::vector
     for (int v = 0; v < kVectors; v++) vst1q_u32(reinterpret_cast<uint32_t*>(out[i] + v * kLanes), sums[i][v]);
 }
 
-struct Path {
+struct Tile {
   static constexpr Shape kShape{48, kTile, kPanel};
   static constexpr int64_t kNarrow = 0;
-  struct Scratch {
-    explicit Scratch(const Words&) {}
-  };
-  static Shape shape(const Words&) { return kShape; }
-
-  template <Leaves L>
-  static void run(const Words& p, const Units& units, const Unit& unit, Scratch&) {
-    run_tiles<Path, L>(p, units, unit);
-  }
 
   template <Leaves L, int P>
-  static void tile(const Words& p, const Window* windows, const std::vector<Run>& runs, const Panel& panel) {
+  static void run(const Words& p, const Window* windows, const std::vector<Run>& runs, const Panel& panel) {
     constexpr int64_t half = kLanes * kVectors;
     int32_t count[P][kPanel];
     counts<P>(p, windows, runs, panel.first, panel.size, count);
@@ -65,5 +56,7 @@ struct Path {
     for (int i = 0; i < P; i++) leave_counts<L>(p, panel, windows[i], count[i]);
   }
 };
+
+using Path = ByTiles<Tile>;
 
 }  // namespace jbnn::count_neon

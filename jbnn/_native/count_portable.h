@@ -6,21 +6,12 @@ namespace jbnn::count_portable {
 
 constexpr int kPanel = 32;
 
-struct Path {
+struct Tile {
   static constexpr Shape kShape{48, 1, kPanel};
   static constexpr int64_t kNarrow = 0;
-  struct Scratch {
-    explicit Scratch(const Words&) {}
-  };
-  static Shape shape(const Words&) { return kShape; }
-
-  template <Leaves L>
-  static void run(const Words& p, const Units& units, const Unit& unit, Scratch&) {
-    run_tiles<Path, L>(p, units, unit);
-  }
 
   template <Leaves L, int P>
-  static void tile(const Words& p, const Window* windows, const std::vector<Run>& runs, const Panel& panel) {
+  static void run(const Words& p, const Window* windows, const std::vector<Run>& runs, const Panel& panel) {
     for (int i = 0; i < P; i++) {
       int32_t count[kPanel] = {};
       for (const Run& run : runs)
@@ -32,5 +23,7 @@ struct Path {
     }
   }
 };
+
+using Path = ByTiles<Tile>;
 
 }  // namespace jbnn::count_portable

@@ -31,34 +31,43 @@ inline void windows_of(const Words& p, const Part& part, int64_t group, const st
     for (int64_t i = 0; i < part.size(); i++) out[i].pixel = pixel_term(p, p.x + out[i].x, runs);
 }
 
-// A unit, part by part, panel by panel and tile by tile: for paths that compute a tile of up to six windows at a time.
-template <class Path, Leaves L>
-void run_tiles(const Words& p, const Units& units, const Unit& unit) {
-  constexpr int64_t kTile = Path::kShape.tile;
-  Window windows[Path::kShape.positions];
-  for (int64_t position = unit.first; position < unit.last;) {
-    const Part part = units.part(unit, position);
-    position += part.size();
-    const std::vector<Run> runs = runs_of(p, part);
-    windows_of(p, part, unit.group, runs, windows);
-    for (int64_t channel = unit.first_channel; channel < unit.last_channel; channel += Path::kShape.panel) {
-      const int64_t channels = std::min(Path::kShape.panel, unit.last_channel - channel);
-      const Panel panel{p.channel + part.number * p.features, unit.group * p.features_per_group() + channel, channels};
-      const Window* window = windows;
-      int64_t left = part.size();
-      if (panel.size <= Path::kNarrow)  // half as many channels leave room for twice the windows
-        for (; left >= 2 * kTile; left -= 2 * kTile, window += 2 * kTile)
-          Path::template tile<L, 2 * kTile>(p, window, runs, panel);
-      for (; left > 0; left -= kTile, window += kTile) switch (std::min(left, kTile)) {
-          case 1: Path::template tile<L, 1>(p, window, runs, panel); break;
-          case 2: Path::template tile<L, 2>(p, window, runs, panel); break;
-          case 3: Path::template tile<L, 3>(p, window, runs, panel); break;
-          case 4: Path::template tile<L, 4>(p, window, runs, panel); break;
-          case 5: Path::template tile<L, 5>(p, window, runs, panel); break;
-          default: Path::template tile<L, 6>(p, window, runs, panel);
-        }
+// A path that does a unit part by part, panel by panel and tile by tile, of what Tile::run<L, P> does with P windows and a panel;
+// its kShape says how many windows make a tile, six at most.
+template <class Tile>
+struct ByTiles {
+  struct Scratch {
+    explicit Scratch(const Words&) {}
+  };
+  static Shape shape(const Words&) { return Tile::kShape; }
+
+  template <Leaves L>
+  static void run(const Words& p, const Units& units, const Unit& unit, Scratch&) {
+    constexpr int64_t kTile = Tile::kShape.tile;
+    Window windows[Tile::kShape.positions];
+    for (int64_t position = unit.first; position < unit.last;) {
+      const Part part = units.part(unit, position);
+      position += part.size();
+      const std::vector<Run> runs = runs_of(p, part);
+      windows_of(p, part, unit.group, runs, windows);
+      for (int64_t channel = unit.first_channel; channel < unit.last_channel; channel += Tile::kShape.panel) {
+        const int64_t channels = std::min(Tile::kShape.panel, unit.last_channel - channel);
+        const Panel panel{p.channel + part.number * p.features, unit.group * p.features_per_group() + channel, channels};
+        const Window* window = windows;
+        int64_t left = part.size();
+        if (panel.size <= Tile::kNarrow)  // half as many channels leave room for twice the windows
+          for (; left >= 2 * kTile; left -= 2 * kTile, window += 2 * kTile)
+            Tile::template run<L, 2 * kTile>(p, window, runs, panel);
+        for (; left > 0; left -= kTile, window += kTile) switch (std::min(left, kTile)) {
+            case 1: Tile::template run<L, 1>(p, window, runs, panel); break;
+            case 2: Tile::template run<L, 2>(p, window, runs, panel); break;
+            case 3: Tile::template run<L, 3>(p, window, runs, panel); break;
+            case 4: Tile::template run<L, 4>(p, window, runs, panel); break;
+            case 5: Tile::template run<L, 5>(p, window, runs, panel); break;
+            default: Tile::template run<L, 6>(p, window, runs, panel);
+          }
+      }
     }
   }
-}
+};
 
 }  // namespace jbnn
