@@ -31,8 +31,8 @@ inline void windows_of(const Words& p, const Part& part, int64_t group, const st
     for (int64_t i = 0; i < part.size(); i++) out[i].pixel = pixel_term(p, p.x + out[i].x, runs);
 }
 
-// A path that does a unit part by part, panel by panel and tile by tile, of what Tile::run<L, P> does with P windows and a panel;
-// its kShape says how many windows make a tile, six at most.
+// A path that does a unit part by part, panel by panel and tile by tile, of what Tile::run<L, P> does with P windows and a panel.
+// Its kShape says how many windows make a tile, six at most; of panels of up to kNarrow channels twice as many do.
 template <class Tile>
 struct ByTiles {
   struct Scratch {
