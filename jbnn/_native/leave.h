@@ -30,23 +30,22 @@ struct BitByBit {
   }
 };
 
+// The sums of at most 64 channels, u by channel.
+template <class Sum>
+JBNN_INLINE void write_sums(const Sum& u, int64_t channels, int32_t* __restrict sums) {
+  if (channels == 64)
+    for (int c = 0; c < 64; c++) sums[c] = u(c);
+  else
+    for (int64_t c = 0; c < channels; c++) sums[c] = u(c);
+}
+
 // What leaves of a window for a panel of at most 64 channels, of u by channel; where bits leave, the panel begins with a word.
 template <Leaves L, class Sum, class BitsOf = BitByBit>
 JBNN_INLINE void leave(const Words& p, const Panel& panel, int64_t position, const Sum& u, const BitsOf& bits_of = {}) {
   const int64_t at = position * p.features + panel.first;
-  if constexpr (L == Leaves::kSums) {
-    int32_t* __restrict y = static_cast<int32_t*>(p.y) + at;
-    if (panel.size == 64)
-      for (int c = 0; c < 64; c++) y[c] = u(c);
-    else
-      for (int64_t c = 0; c < panel.size; c++) y[c] = u(c);
-    return;
-  }
+  if constexpr (L == Leaves::kSums) return write_sums(u, panel.size, static_cast<int32_t*>(p.y) + at);
   alignas(64) int32_t sums[64];
-  if (panel.size == 64)
-    for (int c = 0; c < 64; c++) sums[c] = u(c);
-  else
-    for (int64_t c = 0; c < panel.size; c++) sums[c] = u(c);
+  write_sums(u, panel.size, sums);
   if constexpr (L == Leaves::kFloats) {
     float* y = static_cast<float*>(p.y) + at;
     for (int64_t c = 0; c < panel.size; c++) y[c] = affine(p, static_cast<float>(sums[c]), panel.first + c);
