@@ -37,21 +37,14 @@ JBNN_INLINE void to_floats(const Reals& p, int64_t from, int64_t size, float* to
   }
 }
 
-// A window as a row.
+// A window as a row. A run is one pixel, unless pixels fill their words.
 JBNN_INLINE void lay_out(const Reals& p, const std::vector<Run>& runs, int64_t window, float* row) {
   const int64_t unused = p.words * 32 - p.pixel;
   for (const Run& run : runs) {
-    const int64_t taps = run.words / p.words;
-    if (unused == 0) {
-      to_floats(p, window + run.x, taps * p.pixel, row);
-      row += taps * p.pixel;
-      continue;
-    }
-    for (int64_t tap = 0; tap < taps; tap++) {  // one, unless pixels fill their words
-      to_floats(p, window + run.x + tap * p.pixel, p.pixel, row);
-      std::fill(row + p.pixel, row + p.pixel + unused, 0.f);
-      row += p.words * 32;
-    }
+    float* const end = row + run.words * 32;
+    to_floats(p, window + run.x, run.words * 32 - unused, row);
+    std::fill(end - unused, end, 0.f);
+    row = end;
   }
 }
 
