@@ -33,7 +33,6 @@ from jbnn._kernels.boxes import Box, spans
 LANES = 4
 ROWS = 64
 """Rows of one instruction."""
-STEP_WORDS = 8
 COUNTING = 16
 """Columns behind those of the filters, which count the bits of a window: their filter is all ones."""
 FILTERS = (128, 64, 32)
