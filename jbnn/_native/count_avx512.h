@@ -135,6 +135,10 @@ struct Tile {
   static constexpr Shape kShape{96, kTile, kPanel};
   static constexpr int64_t kNarrow = count_avx512::kNarrow;
 
+  static void windows(const Words& p, const Part& part, int64_t group, const std::vector<Run>& runs, Window* out) {
+    windows_of(p, part, group, runs, out);
+  }
+
   template <Leaves L, int P>
   static void run(const Words& p, const Window* windows, const std::vector<Run>& runs, const Panel& panel) {
     const int64_t rest = (panel.size - 1) % kLanes + 1;

@@ -46,6 +46,10 @@ struct Tile {
   static constexpr Shape kShape{48, kTile, kPanel};
   static constexpr int64_t kNarrow = 0;
 
+  static void windows(const Words& p, const Part& part, int64_t group, const std::vector<Run>& runs, Window* out) {
+    windows_of(p, part, group, runs, out);
+  }
+
   template <Leaves L, int P>
   static void run(const Words& p, const Window* windows, const std::vector<Run>& runs, const Panel& panel) {
     constexpr int64_t half = kLanes * kVectors;

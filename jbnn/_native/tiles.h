@@ -13,7 +13,7 @@ struct Panel {
 inline std::vector<Run> runs_of(const Words& p, const Part& part) { return runs_of(*part.box, p.words, p.words, true); }
 
 // What a window's pixels hold, times `ones`; and bits of theirs that do not count, but will be counted.
-inline int32_t pixel_term(const Words& p, const uint32_t* x, const std::vector<Run>& runs) {
+JBNN_INLINE int32_t pixel_term(const Words& p, const uint32_t* x, const std::vector<Run>& runs) {
   int32_t ones = 0, unused = 0;
   for (const Run& run : runs)
     for (int64_t k = 0; k < run.words; k += p.words) {
@@ -25,13 +25,15 @@ inline int32_t pixel_term(const Words& p, const uint32_t* x, const std::vector<R
   return p.ones * ones + (unused << p.up);
 }
 
-inline void windows_of(const Words& p, const Part& part, int64_t group, const std::vector<Run>& runs, Window* out) {
+// Inlined, like the term, so that ones are counted by what instructions the caller may use.
+JBNN_INLINE void windows_of(const Words& p, const Part& part, int64_t group, const std::vector<Run>& runs, Window* out) {
   windows_of(p, part, group, out);
   if (p.needs_pixel_term())
     for (int64_t i = 0; i < part.size(); i++) out[i].pixel = pixel_term(p, p.x + out[i].x, runs);
 }
 
-// A path that does a unit part by part, panel by panel and tile by tile, of what Tile::run<L, P> does with P windows and a panel.
+// A path that does a unit part by part, panel by panel and tile by tile, of what Tile::run<L, P> does with P windows and a panel;
+// Tile::windows says where they begin.
 // Its kShape says how many windows make a tile, six at most; of panels of up to kNarrow channels twice as many do.
 template <class Tile>
 struct ByTiles {
@@ -48,7 +50,7 @@ struct ByTiles {
       const Part part = units.part(unit, position);
       position += part.size();
       const std::vector<Run> runs = runs_of(p, part);
-      windows_of(p, part, unit.group, runs, windows);
+      Tile::windows(p, part, unit.group, runs, windows);
       for (int64_t channel = unit.first_channel; channel < unit.last_channel; channel += Tile::kShape.panel) {
         const int64_t channels = std::min(Tile::kShape.panel, unit.last_channel - channel);
         const Panel panel{p.channel + part.number * p.features, unit.group * p.features_per_group() + channel, channels};
