@@ -31,7 +31,7 @@ from jbnn._kernels.case import EXACT, SIGNS, Bits, Case
 
 OPAQUE = True
 
-HOPPER = "H100", "H200", "H20", "GH200"
+HOPPER = "H100", "H200", "H800", "H20", "GH200"
 LARGEST = np.iinfo(np.int32).max
 PARTS = {np.dtype(t): n for t, n in ((jnp.bfloat16, 1), (np.int8, 1), (np.uint8, 1), (np.float16, 2), (np.float32, 3))}
 """Numbers of 8 significant bits whose sum one is."""
