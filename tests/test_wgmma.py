@@ -97,6 +97,24 @@ def test_tables(case):
             assert_array_equal(computed(given, x, w), expected, err_msg=str(pair))
 
 
+@pytest.mark.parametrize("groups, of_group", [(1, 130), (2, 96), (3, 160)])
+@pytest.mark.parametrize("images", [1, 4000])
+def test_what_is_flipped(groups, of_group, images):
+    """Each set of filters finds the words of its own channels, also where a group's last set is not full."""
+    features = groups * of_group
+    g = Geometry((4,), (1,), 32 * groups, features, groups, (1,), ((0, 0),), (1,), (1,))
+    case = Case(g, SIGNS, SIGNS, 0, Bits(), place=H100, images=images)
+    layout = wgmma._plan(case)
+    flip = np.random.default_rng(0).random(features) < 0.5
+    terms = np.zeros(features, np.int32), jnp.asarray(flip)
+    table = np.asarray(wgmma._table(layout, wgmma._formula(case, terms), words(1, features), case, terms))
+    for number, row in enumerate(table):
+        group, some = divmod(number, layout.sets)
+        given = np.unpackbits(row[-4:].view(np.uint8), bitorder="little")[: layout.filters]
+        expected = flip[group * of_group : (group + 1) * of_group][some * layout.filters :][: layout.filters]
+        assert_array_equal(given[: len(expected)], expected)
+
+
 @pytest.mark.parametrize("filters", plan.FILTERS)
 @pytest.mark.parametrize("leaves_bytes", [2, 4, None])
 def test_channels_of_lanes(filters, leaves_bytes):

@@ -59,8 +59,10 @@ def table(plan: Plan, formula: Formula, c: Array, more: list[Array]) -> Array:
         c = low | high << np.int32(16)
     parts = [c.reshape(sets, -1)]
     if formula.leaves == "words":
-        words = np.minimum(np.arange(sets * n // 32), len(more[0]) - 1)
-        flips = _as_int(_take(more[0], words, 0)).reshape(sets, n // 32)
+        group, of_group = np.divmod(np.arange(sets), plan.sets)
+        first = group * (plan.geometry.features // plan.geometry.groups // 32) + of_group * (n // 32)
+        words = np.minimum(first[:, None] + np.arange(n // 32), len(more[0]) - 1)
+        flips = _as_int(_take(more[0], words.ravel(), 0)).reshape(sets, n // 32)
         parts.append(xp.pad(flips, [(0, 0), (0, -(n // 32) % 4)]))
     else:
         parts += [_as_int(_take(row, _channels(plan, order), 0)).reshape(sets, n) for row in more]
